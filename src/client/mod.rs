@@ -1,0 +1,1 @@
+//! A client of AtomicBroadcast: makes and signs envelopes, submits, reads blocks.

@@ -1,0 +1,1 @@
+//! The seams Chain, Consenter and ConsenterSupport, and the consenters behind them.

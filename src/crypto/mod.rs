@@ -1,0 +1,1 @@
+//! Keys, the local signer, and which signatures count.

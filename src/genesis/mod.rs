@@ -1,0 +1,1 @@
+//! Key material and genesis blocks for new networks.

@@ -1,0 +1,1 @@
+//! From accepted envelopes to this replica's candidates: pool, cutter, batch timer, eager cut.

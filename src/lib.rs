@@ -1,0 +1,26 @@
+//! sbft: a Byzantine-fault-tolerant block-ordering engine.
+
+pub mod channel_config;
+pub mod cli;
+pub mod client;
+pub mod consenter;
+pub mod crypto;
+pub mod genesis;
+pub mod header;
+pub mod intake;
+pub mod ledger;
+pub mod metrics;
+pub mod msg_processor;
+pub mod msp;
+pub mod node;
+pub mod node_config;
+pub mod pbft;
+pub mod policy;
+pub mod proto;
+pub mod registrar;
+pub mod service;
+pub mod transport;
+pub mod types;
+pub mod verify;
+pub mod wal;
+pub mod wire;

@@ -1,0 +1,1 @@
+//! Decides which envelopes may be ordered: classification and filters.

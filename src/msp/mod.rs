@@ -1,0 +1,1 @@
+//! Identities of organizations' members: X.509 chains, revocation, node OUs, principals.

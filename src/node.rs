@@ -1,0 +1,1 @@
+//! Builds a node from its configuration and runs it until told to stop.

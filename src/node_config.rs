@@ -1,0 +1,1 @@
+//! The local settings of one node (TOML).

@@ -1,0 +1,317 @@
+//! One replica of one channel, as a pure state machine.
+//!
+//! `step(now, input, outputs)`: inputs are typed and verified; outputs are an ordered queue.
+
+pub mod message;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::types::{
+    BlockCertificate, Candidate, CommittedBlock, Digest, Number, Place, RequestId, Time, Verified, View,
+};
+use message::{Domain, Message, NewView, Offence, PreparedCertificate, Proposal, Unsigned};
+
+/// What all replicas of a channel agree on, and which of them this is.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Genesis hash and era.
+    pub domain: Domain,
+    /// How many replicas the channel has, 1 or more.
+    pub n: usize,
+    /// Which one this is.
+    pub me: Place,
+    /// Votes, or only follows (and why, for people).
+    pub role: Role,
+    /// Number of the last config block.
+    pub last_config: Number,
+    /// Config sequence that candidates must have been validated under.
+    pub config_sequence: u64,
+    /// How many block numbers may be in flight above the last committed one.
+    pub window: u64,
+    /// D: an envelope is in the chain at most once within this many blocks.
+    pub dedup_blocks: u64,
+    /// Candidates outstanding per origin.
+    pub outstanding: usize,
+    /// Envelopes per block, counted before duplicates fall out.
+    pub max_message_count: u32,
+    /// Bytes (payload plus signature of each envelope) per block, before duplicates fall out.
+    pub absolute_max_bytes: u64,
+    /// Bytes that the primary aims at when it merges candidates.
+    pub preferred_max_bytes: u64,
+    /// A waiting candidate older than this is sent to the primary.
+    pub forward_timeout: Duration,
+    /// Nothing commits for this long while work waits: suspect the primary.
+    pub complain_timeout: Duration,
+    /// How long a view change may take; doubles per failed view.
+    pub view_change_timeout: Duration,
+    /// Cap of the doubling.
+    pub view_change_timeout_cap: Duration,
+    /// How often a status goes to every replica.
+    pub status_interval: Duration,
+    /// The primary is slow when its delay from candidate to proposal is more than this many
+    /// times the round time that this replica measures.
+    pub slow_primary_factor: u32,
+}
+
+/// What a replica may do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Votes.
+    Voter,
+    /// Follows, catches up and serves; sends no vote and no view-change. The text says why.
+    Follower(String),
+}
+
+/// What happens to a replica.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// A message; `from` is the link it came over (or this replica itself: its own broadcasts
+    /// come back once they are durable).
+    Message {
+        /// The link's other end.
+        from: Place,
+        /// What it said.
+        message: Verified<Message>,
+    },
+    /// A candidate whose envelopes were all found valid under `config_sequence`.
+    Candidate {
+        /// The link it came over; this replica itself for its intake's.
+        from: Place,
+        /// The candidate.
+        candidate: Verified<Arc<Candidate>>,
+        /// The config sequence it was validated under.
+        config_sequence: u64,
+    },
+    /// A candidate with this digest has an invalid envelope, or cannot be decoded.
+    InvalidCandidate {
+        /// The link it came over.
+        from: Place,
+        /// Its name.
+        digest: Digest,
+        /// The config sequence it was judged under.
+        config_sequence: u64,
+    },
+    /// `from` asks for candidates by digest.
+    CandidatesWanted {
+        /// Who asks.
+        from: Place,
+        /// Which.
+        digests: Vec<Digest>,
+    },
+    /// Blocks fetched from `from`, in order; each one's own certificate and form were checked.
+    Blocks {
+        /// The link they came over.
+        from: Place,
+        /// Consecutive numbers.
+        blocks: Vec<Verified<Arc<CommittedBlock>>>,
+    },
+    /// The block store holds every block up to this one with its certificate, synced.
+    BlocksDurable(Number),
+    /// A link came up (true) or went down.
+    Link {
+        /// The other end.
+        peer: Place,
+        /// Up or down.
+        up: bool,
+    },
+    /// Time passed: a deadline of [`Replica::next_deadline`] has come.
+    Tick,
+}
+
+/// What the driver must do, in this order.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Output {
+    /// Append to the log. Everything after it that makes a promise waits until it is durable.
+    Persist(Record),
+    /// A promise: sign, then, once every persist before it is durable, send to all others and
+    /// feed it back as an [`Input::Message`] from this replica itself.
+    Broadcast(Unsigned),
+    /// A promise to one replica: sign, then, once every persist before it is durable, send.
+    Send(Place, Unsigned),
+    /// Already signed (own or another's message, repeated): send after the persists before it.
+    Repeat(Place, Message),
+    /// Promises nothing: send to one replica at once.
+    Tell(Place, Message),
+    /// Promises nothing: send to all others at once.
+    TellAll(Message),
+    /// Send this candidate to that replica (repair stream), at once.
+    SendCandidate(Place, Arc<Candidate>),
+    /// Ask that replica for candidates by digest, at once.
+    FetchCandidates(Place, Vec<Digest>),
+    /// Ask that replica for committed blocks `first..=last`, at once.
+    FetchBlocks {
+        /// Whom.
+        from: Place,
+        /// First number.
+        first: Number,
+        /// Last number.
+        last: Number,
+    },
+    /// Append to the ledger, at once and in this order.
+    CommitBlock(Arc<CommittedBlock>),
+    /// A candidate needs no room any more (committed, invalid or dropped): its origin may have
+    /// another one outstanding.
+    Release {
+        /// On whose account it was.
+        origin: Place,
+        /// Its name.
+        digest: Digest,
+    },
+    /// Proof that a replica lied, once each; for logs, metrics and the simulator.
+    Accuse(Offence),
+    /// Something that people want to know; never changes what the driver does.
+    Note(Note),
+}
+
+/// What a replica says about itself for logs, metrics and traces.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Note {
+    /// A proposal was accepted (it is in the log and a prepare follows).
+    Accepted {
+        /// The view.
+        view: View,
+        /// The block's number.
+        number: Number,
+    },
+    /// A quorum of prepares.
+    Prepared {
+        /// The view.
+        view: View,
+        /// The block's number.
+        number: Number,
+    },
+    /// A quorum of commits, and all numbers below committed.
+    Committed {
+        /// The view of the certificate.
+        view: View,
+        /// The block's number.
+        number: Number,
+        /// Envelopes in it.
+        envelopes: usize,
+    },
+    /// This replica gave up on the primary and asks for `view`.
+    Suspected {
+        /// The view asked for.
+        view: View,
+        /// Why, for people.
+        reason: String,
+    },
+    /// This replica votes in `view` from here on.
+    EnteredView {
+        /// The view.
+        view: View,
+        /// Its primary.
+        primary: Place,
+        /// How many blocks are proposed again in it.
+        reproposed: usize,
+    },
+    /// A quorum contradicts another: more than f replicas are faulty. The replica has stopped.
+    Halted {
+        /// What contradicts what.
+        reason: String,
+    },
+}
+
+/// What must be durable. Recovery applies the same records in the same order.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Record {
+    /// The payload of a proposal accepted next.
+    Payload(Arc<Candidate>),
+    /// This replica accepted the proposal in this view and may have voted prepare for it.
+    Accepted {
+        /// The view.
+        view: View,
+        /// The proposal.
+        proposal: Arc<Proposal>,
+    },
+    /// This replica holds the certificate and may have voted commit for it.
+    Prepared(Arc<PreparedCertificate>),
+    /// This replica asked for this view and casts no vote for a lower one.
+    ViewChange(View),
+    /// This replica entered the view that this message starts.
+    NewView(Arc<NewView>),
+}
+
+/// Where the ledger ends, as recovery needs it.
+#[derive(Clone, Debug)]
+pub struct ChainTip {
+    /// Header hash of the last block.
+    pub hash: Digest,
+    /// Its number.
+    pub number: Number,
+    /// Its certificate; none for the genesis block.
+    pub certificate: Option<Arc<BlockCertificate>>,
+    /// Request ids of the last D blocks, oldest block first.
+    pub recent: Vec<(Number, Vec<RequestId>)>,
+}
+
+/// What people may want to know of a replica's state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Probe {
+    /// The view it is in or has asked for.
+    pub view: View,
+    /// It votes in that view.
+    pub active: bool,
+    /// The view's primary.
+    pub primary: Place,
+    /// Last committed number.
+    pub committed: Number,
+    /// Highest accepted number in this view.
+    pub accepted: Number,
+    /// Numbers in flight.
+    pub in_flight: usize,
+    /// Valid candidates waiting to be proposed, of all origins.
+    pub waiting: usize,
+    /// Candidates held, of all kinds, for the memory bound.
+    pub candidates_held: usize,
+    /// Votes, proposals and view-changes held, for the memory bound.
+    pub messages_held: usize,
+}
+
+/// One replica.
+pub struct Replica {
+    config: Config,
+}
+
+impl Replica {
+    /// A replica as its ledger and log left it. What it must repeat goes to `outputs`.
+    pub fn recover(
+        config: Config,
+        _tip: ChainTip,
+        _records: Vec<Record>,
+        _now: Time,
+        _outputs: &mut Vec<Output>,
+    ) -> Self {
+        Self { config }
+    }
+
+    /// Takes one input; appends what the driver must do.
+    pub fn step(&mut self, _now: Time, _input: Input, _outputs: &mut Vec<Output>) {}
+
+    /// When [`Input::Tick`] is due next, if nothing else happens before.
+    pub fn next_deadline(&self) -> Option<Time> {
+        None
+    }
+
+    /// The live records: a log that holds just these recovers the same promises. The driver
+    /// writes them into a new segment and then drops the older ones.
+    pub fn live_records(&self) -> Vec<Record> {
+        Vec::new()
+    }
+
+    /// A snapshot for status, metrics and checks.
+    pub fn probe(&self) -> Probe {
+        Probe {
+            view: View(0),
+            active: true,
+            primary: View(0).primary(self.config.n),
+            committed: Number(0),
+            accepted: Number(0),
+            in_flight: 0,
+            waiting: 0,
+            candidates_held: 0,
+            messages_held: 0,
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! Policies of a channel: signature and implicit-meta, really evaluated.

@@ -1,0 +1,1 @@
+//! What clients see: gRPC Broadcast and Deliver, health, reflection, and the operations listener.

@@ -1,0 +1,1 @@
+//! QUIC between replicas: one authenticated connection per pair, for all channels.

@@ -1,0 +1,1 @@
+//! Append-only log of checksummed records: group sync, torn tails, compaction.
