@@ -1,1 +1,7 @@
-fn main() {}
+//! The `sbft` program: everything is in the library's [`sbft::cli`].
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    sbft::cli::main()
+}

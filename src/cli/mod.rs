@@ -1,1 +1,92 @@
-//! The command line.
+//! The command line: one file per subcommand, and what they share.
+//!
+//! Each subcommand is a file with `Args` (clap) and `run(args)`. What goes wrong is returned as
+//! an error and printed once, here; a subcommand prints only its own output.
+
+mod deliver;
+mod genesis;
+mod keygen;
+mod network;
+mod node;
+mod status;
+mod submit;
+mod verify;
+
+use std::future::Future;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::{Parser, Subcommand};
+
+/// A Byzantine-fault-tolerant block-ordering engine.
+///
+/// Clients hand it signed envelopes over gRPC; n replicas agree on one chain of signed blocks,
+/// even if f = (n - 1) / 3 of them lie. Start with `sbft network --load 50`.
+#[derive(Debug, Parser)]
+#[command(name = "sbft", version, propagate_version = true, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a network of replicas on this machine, one process each
+    Network(network::Args),
+    /// Run one replica
+    Node(node::Args),
+    /// Make the keys, configurations and genesis block of a network
+    Genesis(genesis::Args),
+    /// Make one key, and a certificate request or self-signed certificate for it
+    Keygen(keygen::Args),
+    /// Sign and submit envelopes
+    Submit(submit::Args),
+    /// Print blocks, or write them to files
+    Deliver(deliver::Args),
+    /// Show how each replica of a network is
+    Status(status::Args),
+    /// Check a ledger or block files, offline
+    Verify(verify::Args),
+}
+
+/// Runs the program with the process's own arguments.
+///
+/// Exit status: 0 when all is well, 1 when something failed (the reason is on standard error),
+/// 2 when the arguments are wrong.
+pub fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Network(args) => network::run(args),
+        Command::Node(args) => node::run(args),
+        Command::Genesis(args) => genesis::run(args),
+        Command::Keygen(args) => keygen::run(args),
+        Command::Submit(args) => submit::run(args),
+        Command::Deliver(args) => deliver::run(args),
+        Command::Status(args) => status::run(args),
+        Command::Verify(args) => verify::run(args),
+    };
+    outcome.unwrap_or_else(|error| {
+        eprintln!("sbft: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+/// Runs `future` to its end on a multi-threaded runtime.
+fn block_on<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("the asynchronous runtime cannot start")?
+        .block_on(future)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::Cli;
+
+    #[test]
+    fn the_definition_of_all_arguments_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}
