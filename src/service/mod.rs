@@ -1,1 +1,3 @@
 //! What clients see: gRPC Broadcast and Deliver, health, reflection, and the operations listener.
+
+pub mod ops;
