@@ -3,6 +3,7 @@
 //! `step(now, input, outputs)`: inputs are typed and verified; outputs are an ordered queue.
 
 pub mod message;
+pub mod plant;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +11,7 @@ use std::time::Duration;
 use crate::types::{
     BlockCertificate, Candidate, CommittedBlock, Digest, Number, Place, RequestId, Time, Verified, View,
 };
-use message::{Domain, Message, NewView, Offence, PreparedCertificate, Proposal, Unsigned};
+use message::{Domain, Message, NewView, NewViewBody, Offence, PreparedCertificate, Proposal, Unsigned};
 
 /// What all replicas of a channel agree on, and which of them this is.
 #[derive(Clone, Debug)]
@@ -52,6 +53,9 @@ pub struct Config {
     /// The primary is slow when its delay from candidate to proposal is more than this many
     /// times the round time that this replica measures.
     pub slow_primary_factor: u32,
+    /// Rules taken away on purpose, for the tests of the tests; [`plant::Plants::NONE`] otherwise
+    /// (and always, without the feature `plant`).
+    pub plants: plant::Plants,
 }
 
 /// What a replica may do.
@@ -64,6 +68,19 @@ pub enum Role {
 }
 
 /// What happens to a replica.
+///
+/// What the checker at the edge has done before anything becomes a `Verified<Message>`:
+///
+/// * every signature in it is good and by a replica of this era whose place is below n: also
+///   those inside certificates, view-changes and the view-changes of a new-view; within one
+///   certificate and within one new-view all signers are distinct;
+/// * a prepared certificate has exactly q signatures, a block certificate q of one view;
+/// * a pre-prepare's signature is its view's primary's, a new-view's too;
+/// * an offence really is one: two prepares (or commits) of one signer, view and number that
+///   differ in what they are for, or a new-view whose own signature is good while its content is
+///   not (the checker itself turns such a new-view into the offence).
+///
+/// The core checks the rest: numbers, views, order, window, what extends what.
 #[derive(Clone, Debug)]
 pub enum Input {
     /// A message; `from` is the link it came over (or this replica itself: its own broadcasts
@@ -83,7 +100,8 @@ pub enum Input {
         /// The config sequence it was validated under.
         config_sequence: u64,
     },
-    /// A candidate with this digest has an invalid envelope, or cannot be decoded.
+    /// A candidate with this digest has an invalid envelope, or cannot be decoded. Answered by one
+    /// [`Output::Release`] on the account of `from`.
     InvalidCandidate {
         /// The link it came over.
         from: Place,
@@ -150,8 +168,14 @@ pub enum Output {
     },
     /// Append to the ledger, at once and in this order.
     CommitBlock(Arc<CommittedBlock>),
+    /// Validate this candidate again under the config sequence that the last config block
+    /// brought, and give it back as [`Input::Candidate`] or [`Input::InvalidCandidate`] with
+    /// `from` its origin.
+    Validate(Arc<Candidate>),
     /// A candidate needs no room any more (committed, invalid or dropped): its origin may have
-    /// another one outstanding.
+    /// another one outstanding. Comes once for each candidate that arrived over its origin's own
+    /// link (this replica's intake included); one whose digest is still charged is not charged
+    /// twice, so whoever counts keeps a set of digests.
     Release {
         /// On whose account it was.
         origin: Place,
@@ -229,6 +253,9 @@ pub enum Record {
     Prepared(Arc<PreparedCertificate>),
     /// This replica asked for this view and casts no vote for a lower one.
     ViewChange(View),
+    /// This replica is the view's primary and signs no other new-view for the view than this one,
+    /// whose signature is made after the record is durable.
+    NewViewChosen(Arc<NewViewBody>),
     /// This replica entered the view that this message starts.
     NewView(Arc<NewView>),
 }
@@ -267,6 +294,8 @@ pub struct Probe {
     pub candidates_held: usize,
     /// Votes, proposals and view-changes held, for the memory bound.
     pub messages_held: usize,
+    /// It has stopped for good: see [`Note::Halted`].
+    pub halted: bool,
 }
 
 /// One replica.
@@ -312,6 +341,7 @@ impl Replica {
             waiting: 0,
             candidates_held: 0,
             messages_held: 0,
+            halted: false,
         }
     }
 }
