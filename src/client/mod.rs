@@ -1,1 +1,12 @@
-//! A client of AtomicBroadcast: makes and signs envelopes, submits, reads blocks.
+//! A client of AtomicBroadcast: makes and signs envelopes, submits them, reads blocks.
+//!
+//! The command line and the tests use it; it knows nothing of replicas' insides, only what
+//! Fabric-style clients know (fabric-spec B) and the network file that `sbft network` writes.
+
+pub mod broadcast;
+pub mod connect;
+pub mod deliver;
+pub mod envelope;
+pub mod network_file;
+pub mod operations;
+pub mod submission;
