@@ -7,6 +7,7 @@ pub mod broadcast;
 pub mod connect;
 pub mod deliver;
 pub mod envelope;
+pub mod follow;
 pub mod network_file;
 pub mod operations;
 pub mod submission;

@@ -240,12 +240,13 @@ async fn stream(
     let mut next = Some(first);
     let reason = loop {
         if let Some(item) = next.take() {
+            // Reported before it is sent, so that nobody sees its block first.
             let sent = Event::Sent { id: item.id, at: Instant::now() };
-            let closed = envelopes.send(item.envelope.clone()).await.is_err();
-            unanswered.push_back(item);
             if events.send(sent).await.is_err() {
                 break None;
             }
+            let closed = envelopes.send(item.envelope.clone()).await.is_err();
+            unanswered.push_back(item);
             if closed {
                 // The answer that explains it, if any, still comes.
                 break drain(replica, &mut answers, &mut unanswered, queue, events).await;
