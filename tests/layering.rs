@@ -26,30 +26,71 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "consenter",
         &[
-            "types", "header", "proto", "crypto", "wire", "channel_config", "msg_processor", "pbft", "intake",
-            "disk", "wal", "ledger", "transport", "metrics",
+            "types",
+            "header",
+            "proto",
+            "crypto",
+            "wire",
+            "channel_config",
+            "msg_processor",
+            "pbft",
+            "intake",
+            "disk",
+            "wal",
+            "ledger",
+            "transport",
+            "metrics",
         ],
     ),
     (
         "registrar",
         &[
-            "types", "header", "proto", "crypto", "wire", "channel_config", "msg_processor", "ledger",
-            "transport", "consenter", "metrics",
+            "types",
+            "header",
+            "proto",
+            "crypto",
+            "wire",
+            "channel_config",
+            "msg_processor",
+            "ledger",
+            "transport",
+            "consenter",
+            "metrics",
         ],
     ),
     (
         "service",
         &[
-            "types", "header", "proto", "crypto", "wire", "channel_config", "msg_processor", "ledger",
-            "consenter", "registrar", "metrics",
+            "types",
+            "header",
+            "proto",
+            "crypto",
+            "wire",
+            "channel_config",
+            "msg_processor",
+            "ledger",
+            "consenter",
+            "registrar",
+            "metrics",
         ],
     ),
     ("node_config", &["types"]),
     (
         "node",
         &[
-            "types", "proto", "crypto", "wire", "channel_config", "msg_processor", "ledger", "transport",
-            "consenter", "registrar", "service", "node_config", "metrics",
+            "types",
+            "proto",
+            "crypto",
+            "wire",
+            "channel_config",
+            "msg_processor",
+            "ledger",
+            "transport",
+            "consenter",
+            "registrar",
+            "service",
+            "node_config",
+            "metrics",
         ],
     ),
     ("client", &["types", "proto", "crypto"]),
@@ -57,7 +98,18 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("verify", &["proto", "ledger"]),
     (
         "cli",
-        &["types", "proto", "client", "genesis", "crypto", "verify", "node", "node_config", "channel_config", "registrar"],
+        &[
+            "types",
+            "proto",
+            "client",
+            "genesis",
+            "crypto",
+            "verify",
+            "node",
+            "node_config",
+            "channel_config",
+            "registrar",
+        ],
     ),
 ];
 
@@ -74,8 +126,21 @@ const BANNED: &[(&str, &[&str])] = &[
 
 /// A state machine does no I/O and knows no clock, chance, thread or random order.
 const PURE: &[&str] = &[
-    "tokio", "prost", "crate::proto", "std::fs", "std::net", "std::thread", "std::io", "Instant", "SystemTime",
-    "HashMap", "HashSet", "rand::", "quinn", "async ", ".await",
+    "tokio",
+    "prost",
+    "crate::proto",
+    "std::fs",
+    "std::net",
+    "std::thread",
+    "std::io",
+    "Instant",
+    "SystemTime",
+    "HashMap",
+    "HashSet",
+    "rand::",
+    "quinn",
+    "async ",
+    ".await",
 ];
 
 /// Only these files may vouch for a value; a test module inside `pbft` stands in for the checker.
@@ -89,7 +154,11 @@ fn every_arrow_between_rooms_is_in_the_table() {
     for source in sources("src") {
         let Some(may) = table.get(source.room.as_str()) else {
             if !matches!(source.room.as_str(), "lib" | "main") {
-                wrong.push(format!("{}: room `{}` has no line in the table", source.path.display(), source.room));
+                wrong.push(format!(
+                    "{}: room `{}` has no line in the table",
+                    source.path.display(),
+                    source.room
+                ));
             }
             continue;
         };
@@ -154,7 +223,10 @@ fn only_checkers_vouch() {
 #[test]
 fn the_import_reader_sees_what_it_should() {
     assert_eq!(imports("use crate::wire::message;"), ["wire"]);
-    assert_eq!(imports("use crate::{pbft::Replica, types::{View, Place}, header};"), ["pbft", "types", "header"]);
+    assert_eq!(
+        imports("use crate::{pbft::Replica, types::{View, Place}, header};"),
+        ["pbft", "types", "header"]
+    );
     assert_eq!(imports("let x = crate::header::sha256(b) + crate::types::f();"), ["header", "types"]);
 }
 
@@ -177,7 +249,10 @@ fn sources(root: &str) -> Vec<Source> {
             } else if path.extension().is_some_and(|extension| extension == "rs") {
                 // Files of tests may reach for what they test with.
                 let name = path.file_stem().unwrap().to_string_lossy().into_owned();
-                if name == "tests" || name.ends_with("_tests") || path.components().any(|part| part.as_os_str() == "tests") {
+                if name == "tests"
+                    || name.ends_with("_tests")
+                    || path.components().any(|part| part.as_os_str() == "tests")
+                {
                     continue;
                 }
                 found.push(read(&root, path));

@@ -58,7 +58,9 @@ impl std::str::FromStr for Edge {
         match text {
             "oldest" => Ok(Self::Oldest),
             "newest" => Ok(Self::Newest),
-            number => number.parse().map(Self::Number).map_err(|_| "oldest, newest or a block number".to_owned()),
+            number => {
+                number.parse().map(Self::Number).map_err(|_| "oldest, newest or a block number".to_owned())
+            }
         }
     }
 }
@@ -121,7 +123,9 @@ async fn read(args: Args) -> anyhow::Result<ExitCode> {
                 }
             }
             Some(Item::End(common::Status::Success)) => return Ok(ExitCode::SUCCESS),
-            Some(Item::End(status)) => bail!("Deliver ended with {} ({})", status.as_str_name(), status as i32),
+            Some(Item::End(status)) => {
+                bail!("Deliver ended with {} ({})", status.as_str_name(), status as i32)
+            }
             None => bail!("the replica closed the Deliver stream"),
         }
     }
@@ -149,7 +153,8 @@ fn describe(block: &common::Block) -> Value {
     let header = block.header.clone().unwrap_or_default();
     let data = block.data.clone().unwrap_or_default().data;
     let slots = block.metadata.clone().unwrap_or_default().metadata;
-    let slot = slots.first().cloned().and_then(|slot| common::Metadata::decode(slot).ok()).unwrap_or_default();
+    let slot =
+        slots.first().cloned().and_then(|slot| common::Metadata::decode(slot).ok()).unwrap_or_default();
     let value = common::OrdererBlockMetadata::decode(slot.value).unwrap_or_default();
     let consenter = sbft::ConsenterMetadata::decode(value.consenter_metadata).unwrap_or_default();
     let signers: Vec<Value> = slot

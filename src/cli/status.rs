@@ -77,7 +77,10 @@ async fn ask(replica: &ReplicaEntry, channel: &str) -> anyhow::Result<Value> {
 }
 
 fn print_table(replicas: &[Value]) {
-    println!("{:>2}  {:<4}  {:>5}  {:>7}  {:>8}  {:<6}  {:<12}  note", "id", "up", "view", "primary", "height", "quorum", "peers up");
+    println!(
+        "{:>2}  {:<4}  {:>5}  {:>7}  {:>8}  {:<6}  {:<12}  note",
+        "id", "up", "view", "primary", "height", "quorum", "peers up"
+    );
     for replica in replicas {
         let text = |field: &str| match &replica[field] {
             Value::Null => "-".to_owned(),

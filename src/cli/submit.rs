@@ -161,7 +161,8 @@ pub(super) fn security(network: &NetworkFile) -> anyhow::Result<Security> {
         .tls_ca
         .as_ref()
         .map(|path| {
-            std::fs::read_to_string(path).with_context(|| format!("cannot read the TLS CA {}", path.display()))
+            std::fs::read_to_string(path)
+                .with_context(|| format!("cannot read the TLS CA {}", path.display()))
         })
         .transpose()?;
     Ok(Security { ca, identity: None })
@@ -175,13 +176,12 @@ fn read_given(path: &Path) -> anyhow::Result<Vec<Item>> {
         let mut bytes = Bytes::from(bytes);
         let mut items = Vec::new();
         while !bytes.is_empty() {
-            let envelope =
-                common::Envelope::decode_length_delimited(&mut bytes).with_context(|| {
-                    format!(
-                        "envelope {} on standard input is no varint-delimited serialized envelope",
-                        items.len() + 1
-                    )
-                })?;
+            let envelope = common::Envelope::decode_length_delimited(&mut bytes).with_context(|| {
+                format!(
+                    "envelope {} on standard input is no varint-delimited serialized envelope",
+                    items.len() + 1
+                )
+            })?;
             items.push(item(envelope));
         }
         return Ok(items);
@@ -365,7 +365,8 @@ impl Run {
                     self.accepted += 1;
                 } else {
                     self.refused += 1;
-                    self.first_refusal.get_or_insert_with(|| format!("replica {replica}: {status:?}: {info}"));
+                    self.first_refusal
+                        .get_or_insert_with(|| format!("replica {replica}: {status:?}: {info}"));
                     if let Some(id) = id {
                         self.pending.remove(&id);
                     }
@@ -389,7 +390,9 @@ impl Run {
         let number = block.header.as_ref().map_or(0, |header| header.number);
         let mut ours = false;
         for data in block.data.unwrap_or_default().data {
-            let Some(id) = common::Envelope::decode(data).ok().as_ref().and_then(request_id) else { continue };
+            let Some(id) = common::Envelope::decode(data).ok().as_ref().and_then(request_id) else {
+                continue;
+            };
             if let Some(first) = self.committed.get(&id) {
                 self.twice += 1;
                 eprintln!("sbft: envelope {id} is in block {first} and again in block {number}");
@@ -413,7 +416,11 @@ impl Run {
             "accepted {} of {}{} in {seconds:.2} s ({:.0}/s), refused {}",
             self.accepted,
             self.total * self.copies,
-            if self.copies > 1 { format!(" ({} envelopes to {} replicas)", self.total, self.copies) } else { String::new() },
+            if self.copies > 1 {
+                format!(" ({} envelopes to {} replicas)", self.total, self.copies)
+            } else {
+                String::new()
+            },
             self.accepted as f64 / seconds,
             self.refused,
         );

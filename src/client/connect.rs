@@ -39,8 +39,7 @@ pub enum ConnectError {
 /// # Errors
 /// When the address is malformed, nobody listens there, or the TLS handshake fails.
 pub async fn connect(address: &str, security: &Security) -> Result<Channel, ConnectError> {
-    let bad_address =
-        |source| ConnectError::Address { address: address.to_owned(), source };
+    let bad_address = |source| ConnectError::Address { address: address.to_owned(), source };
     let scheme = if security.ca.is_some() { "https" } else { "http" };
     let mut endpoint = Endpoint::from_shared(format!("{scheme}://{address}"))
         .map_err(bad_address)?

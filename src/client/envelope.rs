@@ -48,7 +48,9 @@ pub enum MakeError {
     #[error("cannot sign: {0}")]
     Sign(String),
     /// No envelope is that small or that large.
-    #[error("an envelope of {wanted} bytes cannot be made: this identity's smallest has {smallest} bytes and the largest is {MAX_SIZE}")]
+    #[error(
+        "an envelope of {wanted} bytes cannot be made: this identity's smallest has {smallest} bytes and the largest is {MAX_SIZE}"
+    )]
     Size {
         /// What was asked for, bytes.
         wanted: usize,
@@ -156,7 +158,8 @@ impl EnvelopeMaker {
             data,
         }
         .encode_to_vec();
-        let signature = self.signer.sign(&payload).await.map_err(|error| MakeError::Sign(error.to_string()))?;
+        let signature =
+            self.signer.sign(&payload).await.map_err(|error| MakeError::Sign(error.to_string()))?;
         Ok(Made { id, envelope: common::Envelope { payload: payload.into(), signature } })
     }
 }

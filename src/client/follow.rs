@@ -19,11 +19,7 @@ const SILENCE: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 /// The last error, when none answers.
-pub async fn height(
-    addresses: &[String],
-    security: &Security,
-    maker: &EnvelopeMaker,
-) -> anyhow::Result<u64> {
+pub async fn height(addresses: &[String], security: &Security, maker: &EnvelopeMaker) -> anyhow::Result<u64> {
     let mut last = anyhow::anyhow!("no replica was named");
     for address in addresses {
         match height_at(address, security, maker).await {

@@ -61,7 +61,9 @@ pub struct IdentityFiles {
 #[derive(Debug, thiserror::Error)]
 pub enum NetworkFileError {
     /// It cannot be read.
-    #[error("cannot read {path}: {source}; is a network running there? start one with: sbft network --dir {dir}")]
+    #[error(
+        "cannot read {path}: {source}; is a network running there? start one with: sbft network --dir {dir}"
+    )]
     Read {
         /// The file.
         path: PathBuf,

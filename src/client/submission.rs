@@ -306,8 +306,7 @@ async fn answered(
         return Some(format!("answered {status:?} to nothing"));
     };
     let again = status == common::Status::ServiceUnavailable;
-    let event =
-        Event::Answered { id: item.id, replica, status, info: answer.info.clone(), again };
+    let event = Event::Answered { id: item.id, replica, status, info: answer.info.clone(), again };
     if again {
         queue.put_back(std::iter::once(item));
     } else {
