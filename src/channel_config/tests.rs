@@ -1,0 +1,1 @@
+//! Refusals with their paths.
