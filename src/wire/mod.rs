@@ -1,1 +1,79 @@
-//! Bytes in, domain types out, and back: messages, candidates, blocks, log records, and the checker.
+//! Bytes in, domain types out, and back: envelopes, candidates, replica messages, blocks, log
+//! records; and the [`checker`], which alone turns them into `Verified<_>`.
+//!
+//! No I/O and no clock. Every decoder is strict: exactly one string of bytes decodes to a value,
+//! counts and lengths are checked before anything is allocated for them, and whatever arrives is
+//! answered with an error that names the field, never with a panic.
+
+pub mod block;
+pub mod candidate;
+pub mod checker;
+pub mod envelope;
+mod error;
+pub mod message;
+pub mod record;
+pub mod repair;
+mod schema;
+mod seen;
+mod shape;
+pub mod signing;
+
+pub use checker::{Checker, VoteKeys};
+pub use error::{Problem, WireError};
+
+/// Replicas per channel; a signature list longer than this is refused.
+pub const MAX_REPLICAS: usize = 256;
+
+/// Block numbers in flight that a channel may allow; a view-change with more prepared
+/// certificates than this is refused. A hard cap and not the channel's own window, because
+/// replicas on either side of a config block may know different windows for a moment.
+pub const MAX_WINDOW: usize = 256;
+
+/// Candidates that one proposal may name.
+pub const MAX_CANDIDATES_PER_PROPOSAL: usize = 4096;
+
+/// Candidates that one fetch may ask for.
+pub const MAX_CANDIDATES_PER_FETCH: usize = 1024;
+
+/// Blocks that one answer to a fetch may carry.
+pub const MAX_BLOCKS_PER_ANSWER: usize = 1024;
+
+/// Length of a nonce in bytes, in signature headers and identifier headers alike.
+pub const NONCE_BYTES: usize = 24;
+
+/// q = ceil((n + f + 1) / 2) with f = (n - 1) / 3: any two sets of q among n replicas meet in an
+/// honest one (fabric-spec C.4).
+///
+/// # Panics
+/// If `n` is 0.
+pub fn quorum(n: usize) -> usize {
+    assert!(n > 0, "a channel has at least one replica");
+    let f = (n - 1) / 3;
+    (n + f + 1).div_ceil(2)
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn quorum_is_the_table_of_the_specification() {
+        let table = [
+            (1, 1),
+            (2, 2),
+            (3, 2),
+            (4, 3),
+            (5, 4),
+            (6, 4),
+            (7, 5),
+            (8, 6),
+            (9, 6),
+            (10, 7),
+            (11, 8),
+            (12, 8),
+            (13, 9),
+            (16, 11),
+        ];
+        for (n, q) in table {
+            assert_eq!(super::quorum(n), q, "n = {n}");
+        }
+    }
+}
