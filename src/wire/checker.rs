@@ -113,16 +113,14 @@ pub enum Reason {
         problem: &'static str,
     },
     /// A set of signatures or view-changes of the wrong size.
-    #[error("{found} {what}, needed are {min} to {max}")]
+    #[error("{found} {what}, needed are {needed}")]
     Count {
         /// Of what.
         what: &'static str,
         /// How many there are.
         found: usize,
-        /// At least.
-        min: usize,
-        /// At most.
-        max: usize,
+        /// How many it takes: a quorum.
+        needed: usize,
     },
     /// A set whose members are not in order of place, or not distinct.
     #[error("{what} are not by distinct replicas in order of place")]
@@ -309,12 +307,13 @@ impl<K: VoteKeys> Checker<K> {
         PrepareVote { view, number: proposal.number(), digest: proposal.digest(&self.domain.genesis) }
     }
 
-    /// At least q of at most n, by distinct replicas of the channel in order of place.
+    /// Exactly q, by distinct replicas of the channel in order of place. More would prove nothing
+    /// more, and leave whoever assembles the set a choice that it does not need.
     fn quorum_of(&self, what: &'static str, places: &[Place]) -> Result<(), Reason> {
-        let (min, max) = (quorum(self.keys.n()), self.keys.n());
+        let needed = quorum(self.keys.n());
         let found = places.len();
-        if !(min..=max).contains(&found) {
-            return Err(Reason::Count { what, found, min, max });
+        if found != needed {
+            return Err(Reason::Count { what, found, needed });
         }
         if places.windows(2).any(|pair| pair[0] >= pair[1]) {
             return Err(Reason::Order { what });
@@ -387,10 +386,6 @@ impl<K: VoteKeys> Checker<K> {
         let changes = &message.body.view_changes;
         let places: Vec<_> = changes.iter().map(|change| change.signer).collect();
         self.quorum_of(WHAT, &places)?;
-        let q = quorum(self.keys.n());
-        if changes.len() != q {
-            return Err(Reason::Count { what: WHAT, found: changes.len(), min: q, max: q });
-        }
         let view = message.body.view;
         if changes.iter().any(|change| change.body.view != view) {
             return Err(Reason::ViewChange {

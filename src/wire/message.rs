@@ -318,23 +318,29 @@ fn to_view_change(message: proto::ViewChange) -> Result<SignedViewChange, WireEr
 }
 
 pub(super) fn from_new_view(message: &NewView) -> proto::NewView {
-    proto::NewView {
-        view: message.body.view.0,
-        view_changes: message.body.view_changes.iter().map(|change| from_view_change(change)).collect(),
-        signature: message.signature.0.clone(),
-    }
+    from_new_view_body(&message.body, message.signature.0.clone())
+}
+
+pub(super) fn from_new_view_body(body: &NewViewBody, signature: Bytes) -> proto::NewView {
+    let view_changes = body.view_changes.iter().map(|change| from_view_change(change)).collect();
+    proto::NewView { view: body.view.0, view_changes, signature }
 }
 
 pub(super) fn to_new_view(message: proto::NewView) -> Result<NewView, WireError> {
     let new_view = || {
-        let arc = |change| to_signed_view_change(change).map(Arc::new);
-        let view_changes = each("view_changes", message.view_changes, arc)?;
-        Ok(NewView {
-            body: NewViewBody { view: View(message.view), view_changes },
-            signature: signature("signature", message.signature)?,
-        })
+        let signature = signature("signature", message.signature)?;
+        let body = to_new_view_body(message.view, message.view_changes)?;
+        Ok(NewView { body, signature })
     };
     new_view().map_err(|error: WireError| error.inside("new_view"))
+}
+
+pub(super) fn to_new_view_body(
+    view: u64,
+    view_changes: Vec<proto::ViewChange>,
+) -> Result<NewViewBody, WireError> {
+    let arc = |change| to_signed_view_change(change).map(Arc::new);
+    Ok(NewViewBody { view: View(view), view_changes: each("view_changes", view_changes, arc)? })
 }
 
 fn from_offence(message: &Offence) -> proto::Offence {

@@ -10,6 +10,7 @@ pub mod candidate;
 pub mod checker;
 pub mod envelope;
 mod error;
+mod key_ring;
 pub mod message;
 pub mod record;
 pub mod repair;
@@ -20,6 +21,7 @@ pub mod signing;
 
 pub use checker::{Checker, VoteKeys};
 pub use error::{Problem, WireError};
+pub use key_ring::KeyRing;
 
 /// Replicas per channel; a signature list longer than this is refused.
 pub const MAX_REPLICAS: usize = 256;

@@ -8,7 +8,8 @@ use prost::Message as _;
 use super::candidate::{self, Limits};
 use super::error::{Problem, WireError};
 use super::message::{
-    from_new_view, from_prepared, from_proposal, required, to_new_view, to_prepared, to_proposal, undecodable,
+    from_new_view, from_new_view_body, from_prepared, from_proposal, required, to_new_view, to_new_view_body,
+    to_prepared, to_proposal, undecodable,
 };
 use super::{schema, shape};
 use crate::pbft::Record;
@@ -25,6 +26,7 @@ pub fn encode(record: &Record) -> Bytes {
         }
         Record::Prepared(certificate) => Body::Prepared(from_prepared(certificate)),
         Record::ViewChange(view) => Body::ViewChange(view.0),
+        Record::NewViewChosen(body) => Body::NewViewChosen(from_new_view_body(body, Bytes::new())),
         Record::NewView(message) => Body::NewView(from_new_view(message)),
     };
     proto::LogRecord { body: Some(body) }.encode_to_vec().into()
@@ -45,6 +47,13 @@ pub fn decode(bytes: Bytes) -> Result<Record, WireError> {
             to_prepared(certificate).map(Record::Prepared).map_err(|error| error.inside("prepared"))
         }
         Body::ViewChange(view) => Ok(Record::ViewChange(View(view))),
+        Body::NewViewChosen(message) if !message.signature.is_empty() => {
+            let problem = Problem::Invalid("a choice is recorded before it is signed".to_owned());
+            Err(WireError::at("new_view_chosen.signature", problem))
+        }
+        Body::NewViewChosen(message) => to_new_view_body(message.view, message.view_changes)
+            .map(|body| Record::NewViewChosen(Arc::new(body)))
+            .map_err(|error| error.inside("new_view_chosen")),
         Body::NewView(message) => to_new_view(message).map(|message| Record::NewView(Arc::new(message))),
     }
 }

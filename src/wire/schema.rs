@@ -162,6 +162,7 @@ pub(super) static LOG_RECORD: Shape = Shape::oneof_from(
         one(3, "prepared", Kind::Message(&PREPARED)),
         one(4, "view_change", Kind::OneofUint),
         one(5, "new_view", Kind::Message(&NEW_VIEW)),
+        one(6, "new_view_chosen", Kind::Message(&NEW_VIEW)),
     ],
 );
 
