@@ -1,1 +1,126 @@
-//! Names of all metrics, and how they are recorded.
+//! Names of all metrics, in one place; `describe_all` gives each its help text.
+//!
+//! Fabric's names (fabric-spec F.3) where they fit, and `sbft_*` for what Fabric does not have.
+//! Values are recorded with the macros of the `metrics` crate; without a recorder they cost
+//! next to nothing.
+
+use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
+
+/// Histogram, seconds: from the first envelope of a candidate to its cut. Label channel.
+pub const BLOCK_FILL_DURATION: &str = "blockcutter_block_fill_duration";
+/// Histogram, seconds: validation of an envelope. Labels channel, type, status.
+pub const BROADCAST_VALIDATE_DURATION: &str = "broadcast_validate_duration";
+/// Histogram, seconds: from validated to accepted. Labels channel, type, status.
+pub const BROADCAST_ENQUEUE_DURATION: &str = "broadcast_enqueue_duration";
+/// Counter: envelopes answered. Labels channel, type, status.
+pub const BROADCAST_PROCESSED_COUNT: &str = "broadcast_processed_count";
+/// Counter: blocks sent to clients. Labels channel, filtered, data_type.
+pub const DELIVER_BLOCKS_SENT: &str = "deliver_blocks_sent";
+/// Counter: requests begun. Labels channel, filtered, data_type.
+pub const DELIVER_REQUESTS_RECEIVED: &str = "deliver_requests_received";
+/// Counter: requests ended. Labels channel, filtered, data_type, success.
+pub const DELIVER_REQUESTS_COMPLETED: &str = "deliver_requests_completed";
+/// Counter: deliver streams opened.
+pub const DELIVER_STREAMS_OPENED: &str = "deliver_streams_opened";
+/// Counter: deliver streams closed.
+pub const DELIVER_STREAMS_CLOSED: &str = "deliver_streams_closed";
+/// Gauge: consenters of the channel. Label channel.
+pub const BFT_CLUSTER_SIZE: &str = "consensus_BFT_cluster_size";
+/// Gauge: last committed block number. Label channel.
+pub const BFT_COMMITTED_BLOCK_NUMBER: &str = "consensus_BFT_committed_block_number";
+/// Gauge: 1 if this node is the primary. Label channel.
+pub const BFT_IS_LEADER: &str = "consensus_BFT_is_leader";
+/// Gauge: the primary's consenter id. Label channel.
+pub const BFT_LEADER_ID: &str = "consensus_BFT_leader_id";
+/// Gauge: blocks in the ledger. Label channel.
+pub const LEDGER_BLOCKCHAIN_HEIGHT: &str = "ledger_blockchain_height";
+/// Histogram, seconds: one block appended to the ledger. Label channel.
+pub const LEDGER_COMMIT_TIME: &str = "ledger_blockstorage_commit_time";
+/// Gauge: always 1. Label version.
+pub const FABRIC_VERSION: &str = "fabric_version";
+/// Gauge: consenter 1, follower 2. Label channel.
+pub const PARTICIPATION_RELATION: &str = "participation_consensus_relation";
+/// Gauge: inactive 0, active 1, onboarding 2, failed 3. Label channel.
+pub const PARTICIPATION_STATUS: &str = "participation_status";
+
+/// Counter: envelopes accepted for ordering by this node. Label channel.
+pub const ACCEPTED: &str = "sbft_envelopes_accepted_total";
+/// Counter: envelopes answered as known already. Label channel.
+pub const DUPLICATES: &str = "sbft_envelopes_duplicate_total";
+/// Counter: envelopes in committed blocks. Label channel.
+pub const ORDERED: &str = "sbft_envelopes_ordered_total";
+/// Counter: blocks committed. Label channel.
+pub const BLOCKS: &str = "sbft_blocks_total";
+/// Gauge: the view. Label channel.
+pub const VIEW: &str = "sbft_view";
+/// Gauge: 1 if the replica votes in its view. Label channel.
+pub const ACTIVE: &str = "sbft_active";
+/// Gauge: block numbers in flight. Label channel.
+pub const WINDOW_IN_USE: &str = "sbft_window_in_use";
+/// Histogram, seconds, per phase (accept_to_prepared, prepared_to_committed). Labels channel, phase.
+pub const PHASE_SECONDS: &str = "sbft_phase_seconds";
+/// Histogram, seconds: from accepted here to committed here. Label channel.
+pub const COMMIT_SECONDS: &str = "sbft_commit_seconds";
+/// Gauge: entries in a queue. Labels channel, queue (pool, candidates, protocol, log, ledger, release).
+pub const QUEUE_DEPTH: &str = "sbft_queue_depth";
+/// Histogram, seconds: one sync to disk. Labels channel, file (log, ledger).
+pub const SYNC_SECONDS: &str = "sbft_sync_seconds";
+/// Counter: records appended to the log. Label channel.
+pub const LOG_RECORDS: &str = "sbft_log_records_total";
+/// Counter: this replica asked for another view. Label channel.
+pub const SUSPECTED: &str = "sbft_suspected_total";
+/// Counter: proofs of misbehaviour. Label channel.
+pub const OFFENCES: &str = "sbft_offences_total";
+/// Counter: what peers sent and was refused. Labels channel, peer, reason.
+pub const REFUSED: &str = "sbft_peer_messages_refused_total";
+/// Gauge: consenters reachable, this one included. Label channel.
+pub const REACHABLE: &str = "sbft_reachable";
+/// Counter: frames dropped because a peer's queue was full or it was not connected. Labels peer, class.
+pub const TRANSPORT_DROPPED: &str = "cluster_comm_msg_dropped_count";
+
+/// Gives every metric its help text. Call once, after a recorder is installed.
+pub fn describe_all() {
+    describe_histogram!(
+        BLOCK_FILL_DURATION,
+        Unit::Seconds,
+        "From the first envelope of a candidate to its cut."
+    );
+    describe_histogram!(BROADCAST_VALIDATE_DURATION, Unit::Seconds, "Validation of one envelope.");
+    describe_histogram!(
+        BROADCAST_ENQUEUE_DURATION,
+        Unit::Seconds,
+        "From validated to accepted for ordering."
+    );
+    describe_counter!(BROADCAST_PROCESSED_COUNT, "Envelopes answered.");
+    describe_counter!(DELIVER_BLOCKS_SENT, "Blocks sent to clients.");
+    describe_counter!(DELIVER_REQUESTS_RECEIVED, "Deliver requests begun.");
+    describe_counter!(DELIVER_REQUESTS_COMPLETED, "Deliver requests ended.");
+    describe_counter!(DELIVER_STREAMS_OPENED, "Deliver streams opened.");
+    describe_counter!(DELIVER_STREAMS_CLOSED, "Deliver streams closed.");
+    describe_gauge!(BFT_CLUSTER_SIZE, "Consenters of the channel.");
+    describe_gauge!(BFT_COMMITTED_BLOCK_NUMBER, "Last committed block number.");
+    describe_gauge!(BFT_IS_LEADER, "1 if this node is the primary.");
+    describe_gauge!(BFT_LEADER_ID, "The primary's consenter id.");
+    describe_gauge!(LEDGER_BLOCKCHAIN_HEIGHT, "Blocks in the ledger.");
+    describe_histogram!(LEDGER_COMMIT_TIME, Unit::Seconds, "One block appended to the ledger.");
+    describe_gauge!(FABRIC_VERSION, "Always 1; the label is the version.");
+    describe_gauge!(PARTICIPATION_RELATION, "Consenter 1, follower 2.");
+    describe_gauge!(PARTICIPATION_STATUS, "Inactive 0, active 1, onboarding 2, failed 3.");
+    describe_counter!(ACCEPTED, "Envelopes accepted for ordering by this node.");
+    describe_counter!(DUPLICATES, "Envelopes answered as known already.");
+    describe_counter!(ORDERED, "Envelopes in committed blocks.");
+    describe_counter!(BLOCKS, "Blocks committed.");
+    describe_gauge!(VIEW, "The view.");
+    describe_gauge!(ACTIVE, "1 if the replica votes in its view.");
+    describe_gauge!(WINDOW_IN_USE, "Block numbers in flight.");
+    describe_histogram!(PHASE_SECONDS, Unit::Seconds, "Time of one phase of one block.");
+    describe_histogram!(COMMIT_SECONDS, Unit::Seconds, "From accepted here to committed here, per envelope.");
+    describe_gauge!(QUEUE_DEPTH, "Entries in a queue.");
+    describe_histogram!(SYNC_SECONDS, Unit::Seconds, "One sync to disk.");
+    describe_counter!(LOG_RECORDS, "Records appended to the log.");
+    describe_counter!(SUSPECTED, "Times this replica asked for another view.");
+    describe_counter!(OFFENCES, "Proofs of misbehaviour.");
+    describe_counter!(REFUSED, "What peers sent and was refused.");
+    describe_gauge!(REACHABLE, "Consenters reachable, this one included.");
+    describe_counter!(TRANSPORT_DROPPED, "Frames dropped for a peer that is slow or down.");
+}

@@ -1,3 +1,600 @@
 //! From accepted envelopes to this replica's candidates: pool, cutter, batch timer, eager cut.
+//!
+//! A state machine without I/O beside the core: `step(now, input, outputs)`, and
+//! [`Intake::next_deadline`] says when the next [`IntakeInput::Tick`] is due. The driver feeds it
+//! the envelopes that passed the filters, the valid candidates that the core is given, and what
+//! the core commits and releases; it answers each envelope and hands out batches, each of which
+//! the driver makes a candidate of.
+//!
+//! An accepted envelope stays in the pool until it is committed. It is in one of these places:
+//!
+//! ```text
+//!            ┌──────────► pausing ─┐ (another replica's turn)
+//! accepted ──┤                     ▼
+//!            └──────────────► queue ──► cutter ──► ready ──► own candidate ──► committed
+//!                               ▲ seen in another's candidate, from any place on the left
+//!                               │                 ▼
+//!                               └─ released ── held back ────────────────────► committed
+//! ```
+
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 pub mod block_cutter;
+mod known;
+mod turns;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::types::{Candidate, CommittedBlock, Digest, Number, Place, RequestId, Time};
+use block_cutter::{BlockCutter, CutLimits};
+use known::{Committed, Seen};
+use turns::Turns;
+
+/// What an intake goes by. All but `pool_bytes` are the channel's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IntakeConfig {
+    /// How many replicas the channel has, 1 or more.
+    pub n: usize,
+    /// Which one this is.
+    pub me: Place,
+    /// Limits of the block cutter.
+    pub limits: CutLimits,
+    /// How long a partial batch waits at most while an own candidate is outstanding.
+    pub batch_timeout: Duration,
+    /// Own candidates outstanding at most; past it envelopes wait in the pool.
+    pub outstanding: usize,
+    /// Envelopes in the pool at most, from accepted to committed.
+    pub pool_count: usize,
+    /// Bytes (payload plus signature) in the pool at most. A single envelope always fits into an
+    /// empty pool.
+    pub pool_bytes: u64,
+    /// D: for how many blocks committed ids are remembered.
+    pub dedup_blocks: u64,
+    /// Config sequence that envelopes must have been validated under.
+    pub config_sequence: u64,
+}
+
+/// An envelope that passed the filters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Envelope {
+    /// Its identity.
+    pub id: RequestId,
+    /// Its canonical encoding.
+    pub frame: Bytes,
+    /// Payload plus signature, bytes.
+    pub size: u32,
+    /// A config envelope, which travels alone.
+    pub is_config: bool,
+    /// The config sequence that it was validated under.
+    pub config_sequence: u64,
+}
+
+/// What happens to an intake.
+#[derive(Clone, Debug)]
+pub enum IntakeInput {
+    /// Envelopes that passed the filters, in order. Each is answered by one output.
+    Envelopes(Vec<Envelope>),
+    /// The batch with this sequence became the candidate with this digest.
+    Own {
+        /// Of the batch.
+        sequence: u64,
+        /// Of the candidate.
+        digest: Digest,
+    },
+    /// A valid candidate that is not from a batch of this intake.
+    Seen(Arc<Candidate>),
+    /// The core has released the candidate: committed, or dropped. If its block was committed by
+    /// the same step, that is told first.
+    Released(Digest),
+    /// A block was committed; in order of number, none left out.
+    Committed(Arc<CommittedBlock>),
+    /// The configuration changed. Envelopes in the pool are validated again.
+    Configured(IntakeConfig),
+    /// The answer to [`IntakeOutput::Revalidate`] for one envelope.
+    Revalidated {
+        /// Its identity.
+        id: RequestId,
+        /// The config sequence that it was validated under.
+        config_sequence: u64,
+        /// It passed.
+        valid: bool,
+    },
+    /// Time passed: the deadline of [`Intake::next_deadline`] has come.
+    Tick,
+}
+
+/// What the driver must do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum IntakeOutput {
+    /// The envelope is in the pool and will be ordered.
+    Accepted(RequestId),
+    /// The id is known: waiting, or committed in the block given.
+    Duplicate {
+        /// The id.
+        id: RequestId,
+        /// The block that holds it, if it is committed.
+        committed: Option<Number>,
+    },
+    /// There is no room; the envelope was not taken.
+    Full(RequestId),
+    /// Make a candidate of this batch, give it to the core and send it to all.
+    Cut(Batch),
+    /// An envelope of the pool is in a committed block and leaves the pool.
+    Done {
+        /// Its identity.
+        id: RequestId,
+        /// The block.
+        number: Number,
+        /// From accepted here to committed here.
+        waited: Duration,
+    },
+    /// Run the filters over these again and answer each with [`IntakeInput::Revalidated`].
+    Revalidate(Vec<(RequestId, Bytes)>),
+    /// The filters refuse the envelope under the new configuration; it leaves the pool.
+    Dropped(RequestId),
+}
+
+/// What becomes a candidate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Batch {
+    /// Counts the batches since the start, from 0.
+    pub sequence: u64,
+    /// The envelopes' encodings, in order; at least one.
+    pub envelopes: Vec<Bytes>,
+    /// Their identities.
+    pub ids: Vec<RequestId>,
+    /// Their sizes, payload plus signature, bytes.
+    pub sizes: Vec<u32>,
+    /// The one envelope is a config envelope.
+    pub is_config: bool,
+    /// The config sequence that all were validated under.
+    pub config_sequence: u64,
+    /// How long the first of them has been in the pool.
+    pub waited: Duration,
+}
+
+/// Numbers for metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IntakeProbe {
+    /// Envelopes in the pool.
+    pub pool: usize,
+    /// Their bytes.
+    pub pool_bytes: u64,
+    /// Own candidates outstanding.
+    pub outstanding: usize,
+    /// Replicas take turns by the envelope's id.
+    pub takes_turns: bool,
+}
+
+/// Where in the intake an envelope of the pool is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// In `pausing`, until this time: another replica's turn.
+    Pausing(Time),
+    /// In `queue`.
+    Queued,
+    /// In the cutter, or cut and in `ready`. The token tells it from an older stay.
+    Cutting(u64),
+    /// In the own candidate of this sequence.
+    Own(u64),
+    /// Left to another's candidate.
+    Held,
+    /// Being validated again.
+    Checking,
+}
+
+#[derive(Clone, Debug)]
+struct Entry {
+    envelope: Envelope,
+    /// Place in the order of arrival.
+    arrival: u64,
+    since: Time,
+    stage: Stage,
+    /// Counted for the share of envelopes that come in everywhere.
+    sampled: bool,
+}
+
+/// An own candidate on its way.
+#[derive(Clone, Debug)]
+struct OwnCandidate {
+    ids: Vec<RequestId>,
+    /// Ids not committed yet.
+    left: usize,
+    cut_at: Time,
+    digest: Option<Digest>,
+}
+
+/// One replica's intake.
+///
+/// Invariants: every id in `queue` and `pausing` is in the pool with that stage; `pool_bytes` is
+/// the sum over the pool; an id of the pool is not committed; at most `outstanding` candidates
+/// are in `own`.
+#[derive(Clone, Debug)]
+pub struct Intake {
+    config: IntakeConfig,
+    pool: BTreeMap<RequestId, Entry>,
+    pool_bytes: u64,
+    arrivals: u64,
+    queue: BTreeMap<u64, RequestId>,
+    pausing: BTreeMap<(Time, u64), RequestId>,
+    cutter: BlockCutter<(RequestId, u64)>,
+    tokens: u64,
+    timer: Option<Time>,
+    ready: VecDeque<Vec<(RequestId, u64)>>,
+    own: BTreeMap<u64, OwnCandidate>,
+    own_digests: BTreeMap<Digest, u64>,
+    sequence: u64,
+    seen: Seen,
+    committed: Committed,
+    turns: Turns,
+}
+
+impl Intake {
+    /// An empty intake. `recent` are the request ids of the last D blocks, oldest block first.
+    pub fn new(config: IntakeConfig, recent: Vec<(Number, Vec<RequestId>)>) -> Self {
+        let mut committed = Committed::new(config.dedup_blocks);
+        for (number, ids) in recent {
+            committed.add(number, ids);
+        }
+        Self {
+            turns: Turns::new(config.n, config.me),
+            seen: Seen::new(config.outstanding),
+            config,
+            pool: BTreeMap::new(),
+            pool_bytes: 0,
+            arrivals: 0,
+            queue: BTreeMap::new(),
+            pausing: BTreeMap::new(),
+            cutter: BlockCutter::new(),
+            tokens: 0,
+            timer: None,
+            ready: VecDeque::new(),
+            own: BTreeMap::new(),
+            own_digests: BTreeMap::new(),
+            sequence: 0,
+            committed,
+        }
+    }
+
+    /// Takes one input; appends what the driver must do.
+    pub fn step(&mut self, now: Time, input: IntakeInput, outputs: &mut Vec<IntakeOutput>) {
+        match input {
+            IntakeInput::Envelopes(envelopes) => {
+                for envelope in envelopes {
+                    self.accept(now, envelope, outputs);
+                }
+            }
+            IntakeInput::Own { sequence, digest } => {
+                if let Some(own) = self.own.get_mut(&sequence) {
+                    own.digest = Some(digest);
+                    self.own_digests.insert(digest, sequence);
+                }
+            }
+            IntakeInput::Seen(candidate) => self.see(&candidate),
+            IntakeInput::Released(digest) => self.release(digest, outputs),
+            IntakeInput::Committed(block) => self.commit(now, &block, outputs),
+            IntakeInput::Configured(config) => self.configure(config, outputs),
+            IntakeInput::Revalidated { id, config_sequence, valid } => {
+                self.revalidated(id, config_sequence, valid, outputs);
+            }
+            IntakeInput::Tick => {}
+        }
+        self.pump(now, outputs);
+    }
+
+    /// When [`IntakeInput::Tick`] is due next, if nothing else happens before.
+    pub fn next_deadline(&self) -> Option<Time> {
+        let pause = self.pausing.keys().next().map(|(until, _)| *until);
+        [self.timer, pause].into_iter().flatten().min()
+    }
+
+    /// Whether the next envelope, if it is small, would be accepted. The driver stops taking
+    /// envelopes from its clients while there is no room.
+    pub fn has_room(&self) -> bool {
+        self.pool.len() < self.config.pool_count && self.pool_bytes < self.config.pool_bytes
+    }
+
+    /// The block that holds `id`, if it was committed within the last D blocks.
+    pub fn committed_in(&self, id: &RequestId) -> Option<Number> {
+        self.committed.number_of(id)
+    }
+
+    /// `id` was accepted here and waits for its commit.
+    pub fn is_waiting(&self, id: &RequestId) -> bool {
+        self.pool.contains_key(id)
+    }
+
+    /// A snapshot for metrics.
+    pub fn probe(&self) -> IntakeProbe {
+        IntakeProbe {
+            pool: self.pool.len(),
+            pool_bytes: self.pool_bytes,
+            outstanding: self.own.len(),
+            takes_turns: self.turns.taken(),
+        }
+    }
+
+    fn accept(&mut self, now: Time, envelope: Envelope, outputs: &mut Vec<IntakeOutput>) {
+        let id = envelope.id;
+        if let Some(number) = self.committed.number_of(&id) {
+            outputs.push(IntakeOutput::Duplicate { id, committed: Some(number) });
+            return;
+        }
+        if self.pool.contains_key(&id) {
+            outputs.push(IntakeOutput::Duplicate { id, committed: None });
+            return;
+        }
+        let size = u64::from(envelope.size);
+        let fits = self.pool.is_empty() || self.pool_bytes + size <= self.config.pool_bytes;
+        if !fits || self.pool.len() >= self.config.pool_count {
+            outputs.push(IntakeOutput::Full(id));
+            return;
+        }
+
+        let arrival = self.arrivals;
+        self.arrivals += 1;
+        self.pool_bytes += size;
+        let stage = Stage::Queued; // until `place` says where it goes
+        self.pool.insert(id, Entry { envelope, arrival, since: now, stage, sampled: false });
+        outputs.push(IntakeOutput::Accepted(id));
+        if self.seen.holds(&id) {
+            self.sample(&id, true);
+        } else if let Some(pause) = self.turns.pause(&id) {
+            self.set_stage(&id, Stage::Pausing(now.after(pause)));
+            return;
+        }
+        let mut stale = Vec::new();
+        self.place(id, &mut stale);
+        if !stale.is_empty() {
+            outputs.push(IntakeOutput::Revalidate(stale));
+        }
+    }
+
+    /// Puts an envelope that is in no candidate of ours where it belongs now: back to the
+    /// filters if the configuration is newer than its validation, aside if another's candidate
+    /// holds it, else into the queue.
+    fn place(&mut self, id: RequestId, stale: &mut Vec<(RequestId, Bytes)>) {
+        let Some(entry) = self.pool.get(&id) else { return };
+        let stage = if entry.envelope.config_sequence < self.config.config_sequence {
+            stale.push((id, entry.envelope.frame.clone()));
+            Stage::Checking
+        } else if self.seen.holds(&id) {
+            Stage::Held
+        } else {
+            Stage::Queued
+        };
+        self.set_stage(&id, stage);
+    }
+
+    /// The one place where an envelope changes its stage, and `queue` and `pausing` with it.
+    fn set_stage(&mut self, id: &RequestId, stage: Stage) {
+        let Some(entry) = self.pool.get_mut(id) else { return };
+        match entry.stage {
+            Stage::Queued => {
+                self.queue.remove(&entry.arrival);
+            }
+            Stage::Pausing(until) => {
+                self.pausing.remove(&(until, entry.arrival));
+            }
+            Stage::Cutting(_) | Stage::Own(_) | Stage::Held | Stage::Checking => {}
+        }
+        entry.stage = stage;
+        match stage {
+            Stage::Queued => {
+                self.queue.insert(entry.arrival, *id);
+            }
+            Stage::Pausing(until) => {
+                self.pausing.insert((until, entry.arrival), *id);
+            }
+            Stage::Cutting(_) | Stage::Own(_) | Stage::Held | Stage::Checking => {}
+        }
+    }
+
+    fn sample(&mut self, id: &RequestId, elsewhere: bool) {
+        if let Some(entry) = self.pool.get_mut(id)
+            && !entry.sampled
+        {
+            entry.sampled = true;
+            self.turns.sample(id, elsewhere);
+        }
+    }
+
+    fn remove(&mut self, id: &RequestId) -> Option<Entry> {
+        self.set_stage(id, Stage::Held); // takes it out of queue and pausing
+        let entry = self.pool.remove(id)?;
+        self.pool_bytes -= u64::from(entry.envelope.size);
+        Some(entry)
+    }
+
+    fn see(&mut self, candidate: &Candidate) {
+        if !self.seen.add(candidate) {
+            return;
+        }
+        for id in &candidate.ids {
+            self.sample(id, true);
+            match self.pool.get(id).map(|entry| entry.stage) {
+                Some(Stage::Pausing(_) | Stage::Queued | Stage::Cutting(_)) => {
+                    self.set_stage(id, Stage::Held);
+                }
+                Some(Stage::Own(_) | Stage::Held | Stage::Checking) | None => {}
+            }
+        }
+    }
+
+    fn release(&mut self, digest: Digest, outputs: &mut Vec<IntakeOutput>) {
+        let mut free = self.seen.remove(&digest);
+        if let Some(sequence) = self.own_digests.remove(&digest)
+            && let Some(own) = self.own.remove(&sequence)
+        {
+            free.extend(
+                own.ids
+                    .into_iter()
+                    .filter(|id| self.pool.get(id).is_some_and(|entry| entry.stage == Stage::Own(sequence))),
+            );
+        } else {
+            free.retain(|id| self.pool.get(id).is_some_and(|entry| entry.stage == Stage::Held));
+        }
+        let mut stale = Vec::new();
+        for id in free {
+            self.place(id, &mut stale);
+        }
+        if !stale.is_empty() {
+            outputs.push(IntakeOutput::Revalidate(stale));
+        }
+    }
+
+    fn commit(&mut self, now: Time, block: &CommittedBlock, outputs: &mut Vec<IntakeOutput>) {
+        let number = block.number();
+        for id in &block.ids {
+            // Not seen anywhere else until now: only we cut it, or it came by catching up.
+            self.sample(id, false);
+            let Some(entry) = self.remove(id) else { continue };
+            let waited = now.since(entry.since);
+            outputs.push(IntakeOutput::Done { id: *id, number, waited });
+            if let Stage::Own(sequence) = entry.stage
+                && let Some(own) = self.own.get_mut(&sequence)
+            {
+                self.turns.committed_after(now.since(own.cut_at));
+                own.left -= 1;
+                if own.left == 0 {
+                    let digest = own.digest;
+                    self.own.remove(&sequence);
+                    digest.map(|digest| self.own_digests.remove(&digest));
+                }
+            }
+        }
+        self.committed.add(number, block.ids.clone());
+    }
+
+    fn configure(&mut self, config: IntakeConfig, outputs: &mut Vec<IntakeOutput>) {
+        self.committed.set_blocks(config.dedup_blocks);
+        self.turns.configure(config.n, config.me);
+        self.seen.configure(config.outstanding);
+        self.config = config;
+        self.ready.clear();
+        self.cutter.cut();
+        self.timer = None;
+        let mut stale = Vec::new();
+        let ids: Vec<RequestId> = self.pool.keys().copied().collect();
+        for id in ids {
+            if !matches!(self.pool[&id].stage, Stage::Own(_)) {
+                self.place(id, &mut stale);
+            }
+        }
+        if !stale.is_empty() {
+            outputs.push(IntakeOutput::Revalidate(stale));
+        }
+    }
+
+    fn revalidated(&mut self, id: RequestId, sequence: u64, valid: bool, outputs: &mut Vec<IntakeOutput>) {
+        let Some(entry) = self.pool.get_mut(&id) else { return };
+        if entry.stage != Stage::Checking || sequence < self.config.config_sequence {
+            return;
+        }
+        if !valid {
+            self.remove(&id);
+            outputs.push(IntakeOutput::Dropped(id));
+            return;
+        }
+        entry.envelope.config_sequence = sequence;
+        self.place(id, &mut Vec::new());
+    }
+
+    /// Moves envelopes on as far as the rules allow.
+    fn pump(&mut self, now: Time, outputs: &mut Vec<IntakeOutput>) {
+        while let Some((&(until, _), &id)) = self.pausing.first_key_value()
+            && until <= now
+        {
+            self.sample(&id, false);
+            let mut stale = Vec::new();
+            self.place(id, &mut stale);
+            if !stale.is_empty() {
+                outputs.push(IntakeOutput::Revalidate(stale));
+            }
+        }
+        if self.timer.is_some_and(|timer| timer <= now) {
+            self.timer = None;
+            self.ready.extend(self.cutter.cut());
+        }
+        loop {
+            self.emit(now, outputs);
+            if !self.ready.is_empty() || self.own.len() >= self.config.outstanding {
+                return; // no room for another candidate: the rest keeps its place in the queue
+            }
+            let Some((_, &id)) = self.queue.first_key_value() else { break };
+            self.feed(now, id);
+        }
+        // Eager cut: nothing of ours waits to be ordered, so a partial batch need not wait either.
+        if self.own.is_empty() {
+            self.timer = None;
+            self.ready.extend(self.cutter.cut());
+            self.emit(now, outputs);
+        }
+    }
+
+    /// Gives one envelope of the queue to the cutter, and runs the batch timer (fabric-spec A.6).
+    fn feed(&mut self, now: Time, id: RequestId) {
+        let token = self.tokens;
+        self.tokens += 1;
+        self.set_stage(&id, Stage::Cutting(token));
+        let Some(entry) = self.pool.get(&id) else { return };
+        if entry.envelope.is_config {
+            self.ready.extend(self.cutter.cut());
+            self.ready.push_back(vec![(id, token)]);
+            self.timer = None;
+            return;
+        }
+        let ordered = self.cutter.ordered((id, token), entry.envelope.size, self.config.limits);
+        self.ready.extend(ordered.batches);
+        if !ordered.pending {
+            self.timer = None;
+        } else if self.timer.is_none() {
+            self.timer = Some(now.after(self.config.batch_timeout));
+        }
+    }
+
+    /// Turns batches that are ready into candidates while own candidates have room.
+    fn emit(&mut self, now: Time, outputs: &mut Vec<IntakeOutput>) {
+        while self.own.len() < self.config.outstanding {
+            let Some(batch) = self.ready.pop_front() else { return };
+            let sequence = self.sequence;
+            let mut cut = Batch {
+                sequence,
+                envelopes: Vec::with_capacity(batch.len()),
+                ids: Vec::with_capacity(batch.len()),
+                sizes: Vec::with_capacity(batch.len()),
+                is_config: false,
+                config_sequence: self.config.config_sequence,
+                waited: Duration::ZERO,
+            };
+            for (id, token) in batch {
+                // What another's candidate took over, or a block, since it was given to the cutter
+                // is left out.
+                let Some(entry) = self.pool.get_mut(&id).filter(|entry| entry.stage == Stage::Cutting(token))
+                else {
+                    continue;
+                };
+                entry.stage = Stage::Own(sequence);
+                cut.envelopes.push(entry.envelope.frame.clone());
+                cut.ids.push(id);
+                cut.sizes.push(entry.envelope.size);
+                cut.is_config |= entry.envelope.is_config;
+                cut.waited = cut.waited.max(now.since(entry.since));
+            }
+            if cut.ids.is_empty() {
+                continue;
+            }
+            self.sequence += 1;
+            let own = OwnCandidate { ids: cut.ids.clone(), left: cut.ids.len(), cut_at: now, digest: None };
+            self.own.insert(sequence, own);
+            outputs.push(IntakeOutput::Cut(cut));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
