@@ -175,7 +175,12 @@ impl Checks {
 
     /// Agreement, chain links, validity, integrity, certificates: at every block that an honest
     /// replica commits.
-    pub(crate) fn committed(&mut self, body: &Body, block: &Arc<CommittedBlock>, workload: &Workload) -> Verdict {
+    pub(crate) fn committed(
+        &mut self,
+        body: &Body,
+        block: &Arc<CommittedBlock>,
+        workload: &Workload,
+    ) -> Verdict {
         if !body.is_honest() {
             return Ok(());
         }
@@ -191,7 +196,10 @@ impl Checks {
         let hash = header_hash(&block.certificate.header);
         if let Some(known) = self.chain_hash(number) {
             if known != hash {
-                return unsafe_because("agreement", format!("{place} commits {number} {hash}, others {known}"));
+                return unsafe_because(
+                    "agreement",
+                    format!("{place} commits {number} {hash}, others {known}"),
+                );
             }
             return Ok(());
         }
@@ -206,7 +214,10 @@ impl Checks {
         }
         for envelope in &block.data {
             if !workload.valid(envelope) {
-                return unsafe_because("validity", format!("{number} holds an envelope that nobody submitted"));
+                return unsafe_because(
+                    "validity",
+                    format!("{number} holds an envelope that nobody submitted"),
+                );
             }
         }
         for id in &block.ids {
@@ -275,7 +286,10 @@ impl Checks {
         };
         if view < promises.asked {
             let asked = promises.asked;
-            return unsafe_because("no vote back", format!("{place} votes at {slot:?} after it asked for {asked}"));
+            return unsafe_because(
+                "no vote back",
+                format!("{place} votes at {slot:?} after it asked for {asked}"),
+            );
         }
         if view < promises.view {
             let before = promises.view;
@@ -302,7 +316,10 @@ impl Checks {
             return Ok(());
         }
         if view > View(0) && !image.entered.contains(&view) && !matches!(slot, Slot::NewView(_)) {
-            return unsafe_because("persist first", format!("{place} votes at {slot:?} and has no new-view synced"));
+            return unsafe_because(
+                "persist first",
+                format!("{place} votes at {slot:?} and has no new-view synced"),
+            );
         }
         match slot {
             Slot::Prepare(..) => {
@@ -319,7 +336,9 @@ impl Checks {
                 if !held || !image.holds_payload(&digest) {
                     return unsafe_because(
                         "persist first",
-                        format!("{place} votes at {slot:?} and certificate or payload of {digest} is not synced"),
+                        format!(
+                            "{place} votes at {slot:?} and certificate or payload of {digest} is not synced"
+                        ),
                     );
                 }
                 for below in durable.0 + 1..number.0 {
@@ -333,7 +352,10 @@ impl Checks {
             }
             Slot::NewView(_) => {
                 if !image.chosen.contains(&digest) && !image.entered.contains(&view) {
-                    return unsafe_because("persist first", format!("{place} sends {slot:?} and has not synced it"));
+                    return unsafe_because(
+                        "persist first",
+                        format!("{place} sends {slot:?} and has not synced it"),
+                    );
                 }
             }
         }
@@ -346,7 +368,10 @@ impl Checks {
             return unsafe_because("wiped", format!("{place} lost its log and asks for {view}"));
         }
         if body.log.image().asked < view {
-            return unsafe_because("persist first", format!("{place} asks for {view} and has not synced that"));
+            return unsafe_because(
+                "persist first",
+                format!("{place} asks for {view} and has not synced that"),
+            );
         }
         if !change.prepared.is_empty() {
             self.seen.carried += 1;
@@ -365,7 +390,9 @@ impl Checks {
             if !carried {
                 return unsafe_because(
                     "certificates kept",
-                    format!("{place} asks for {view} and hides that it voted commit for {number} in {committed_in}"),
+                    format!(
+                        "{place} asks for {view} and hides that it voted commit for {number} in {committed_in}"
+                    ),
                 );
             }
         }
@@ -387,7 +414,10 @@ impl Checks {
             if !image.holds_certificate_and_payload(*number) {
                 return unsafe_because(
                     "certificates kept",
-                    format!("{} voted commit for {number} in {view} and its disk holds no certificate", body.place),
+                    format!(
+                        "{} voted commit for {number} in {view} and its disk holds no certificate",
+                        body.place
+                    ),
                 );
             }
         }
@@ -430,7 +460,13 @@ impl Checks {
     }
 
     /// After every step: memory and output are bounded.
-    pub(crate) fn stepped(&mut self, _index: usize, body: &Body, core: &Replica, outputs: &[Output]) -> Verdict {
+    pub(crate) fn stepped(
+        &mut self,
+        _index: usize,
+        body: &Body,
+        core: &Replica,
+        outputs: &[Output],
+    ) -> Verdict {
         if !body.is_honest() {
             return Ok(());
         }
@@ -471,7 +507,11 @@ impl Checks {
         }
         self.ticks_now.2 += 1;
         if self.ticks_now.2 > 1000 {
-            return Err(Violation::new(Class::Storm, "ticks", format!("body {index} ticks without end at {now}")));
+            return Err(Violation::new(
+                Class::Storm,
+                "ticks",
+                format!("body {index} ticks without end at {now}"),
+            ));
         }
         Ok(())
     }

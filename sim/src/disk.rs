@@ -8,12 +8,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use sbft::header::header_hash;
+use sbft::header::{header_hash, sha256};
+use sbft::pbft::message::Domain;
 use sbft::pbft::{ChainTip, Record};
 use sbft::types::{CommittedBlock, Digest, Number, RequestId, View};
 
 /// The write-ahead log.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Log {
     records: Vec<Record>,
     /// Number of records before `records[0]` since the log was opened; log positions count from it.
@@ -21,13 +22,12 @@ pub struct Log {
     /// Records synced, of `records`.
     synced: usize,
     image: Image,
-    genesis: Digest,
 }
 
 impl Log {
-    /// An empty log of the channel with this genesis hash.
-    pub fn new(genesis: Digest) -> Self {
-        Self { genesis, ..Self::default() }
+    /// An empty log of a channel with `n` replicas.
+    pub fn new(domain: Domain, n: usize) -> Self {
+        Self { records: Vec::new(), base: 0, synced: 0, image: Image::new(domain, n) }
     }
 
     /// Appends; gives the position after it.
@@ -50,7 +50,7 @@ impl Log {
     pub fn sync_done(&mut self, position: u64) {
         let upto = (position.saturating_sub(self.base) as usize).min(self.records.len());
         while self.synced < upto {
-            self.image.add(&self.records[self.synced], &self.genesis);
+            self.image.add(&self.records[self.synced]);
             self.synced += 1;
         }
     }
@@ -111,16 +111,18 @@ impl Log {
         // Positions stay what they were, so that an older sync's end means nothing new.
         self.base = self.base.max(self.end() - self.records.len() as u64);
         self.synced = self.records.len();
-        self.image = Image::default();
+        self.image = Image::new(self.image.domain, self.image.n);
         for record in &self.records {
-            self.image.add(record, &self.genesis);
+            self.image.add(record);
         }
     }
 }
 
 /// What a log promises, by the simulator's own reading of its records.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Image {
+    domain: Domain,
+    n: usize,
     /// Proposals accepted.
     pub accepted: BTreeSet<(View, Number, Digest)>,
     /// Certificates held: highest view for each number and digest.
@@ -133,10 +135,27 @@ pub struct Image {
     pub asked: View,
     /// Views entered by a new-view.
     pub entered: BTreeSet<View>,
+    /// New-views chosen as a primary, by the hash of what it signs.
+    pub chosen: BTreeSet<Digest>,
 }
 
 impl Image {
-    fn add(&mut self, record: &Record, genesis: &Digest) {
+    fn new(domain: Domain, n: usize) -> Self {
+        Self {
+            domain,
+            n,
+            accepted: BTreeSet::new(),
+            prepared: BTreeMap::new(),
+            named: BTreeMap::new(),
+            payloads: BTreeSet::new(),
+            asked: View(0),
+            entered: BTreeSet::new(),
+            chosen: BTreeSet::new(),
+        }
+    }
+
+    fn add(&mut self, record: &Record) {
+        let genesis = &self.domain.genesis;
         match record {
             Record::Payload(candidate) => {
                 self.payloads.insert(candidate.digest);
@@ -154,6 +173,10 @@ impl Image {
                 self.named.insert(digest, proposal.candidates.iter().map(|c| c.digest).collect());
             }
             Record::ViewChange(view) => self.asked = self.asked.max(*view),
+            Record::NewViewChosen(body) => {
+                let signer = body.view.primary(self.n);
+                self.chosen.insert(sha256(&body.signing_bytes(&self.domain, signer)));
+            }
             Record::NewView(new_view) => {
                 self.entered.insert(new_view.body.view);
             }
@@ -242,7 +265,7 @@ mod tests {
     use super::*;
 
     fn log(records: u64) -> Log {
-        let mut log = Log::new(Digest([0; 32]));
+        let mut log = Log::new(Domain { genesis: Digest([0; 32]), era: sbft::types::Era(0) }, 4);
         for view in 1..=records {
             log.append(Record::ViewChange(View(view)));
         }

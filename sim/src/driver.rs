@@ -52,7 +52,12 @@ impl World {
         let local = state.local(self.now);
         let mut outputs = std::mem::take(&mut self.output_buffer);
         self.trace.line(self.now, || {
-            format!("{} starts at {} with {} records", trace::body(&self.bodies, body), tip.number, records.len())
+            format!(
+                "{} starts at {} with {} records",
+                trace::body(&self.bodies, body),
+                tip.number,
+                records.len()
+            )
         });
         let number = tip.number;
         let lies = !self.bodies[body].is_honest();
@@ -95,9 +100,9 @@ impl World {
         state.log.crash(records);
         state.store.crash(blocks);
         self.down(body);
-        if let Some(liar) = &mut self.bodies[body].liar
-            && let Some(kept) = liar.rolls_back(draws, &key, self.bodies[body].log.len())
-        {
+        let records = self.bodies[body].log.len();
+        let liar = self.bodies[body].liar.as_ref();
+        if let Some(kept) = liar.and_then(|liar| liar.rolls_back(draws, &key, records)) {
             self.bodies[body].log.roll_back(kept);
         }
         if self.settings.restarts {
@@ -136,7 +141,8 @@ impl World {
     }
 
     fn kill_liar(&mut self, body: usize) {
-        self.trace.line(self.now, || format!("{}'s own core refused its lies", trace::body(&self.bodies, body)));
+        self.trace
+            .line(self.now, || format!("{}'s own core refused its lies", trace::body(&self.bodies, body)));
         if let Some(liar) = &mut self.bodies[body].liar {
             liar.dies();
         }
@@ -218,8 +224,11 @@ impl World {
             }
             Output::SendCandidate(to, candidate) => self.post(body, to, Packet::Repair(candidate)),
             Output::FetchCandidates(to, digests) => self.post(body, to, Packet::WantCandidates(digests)),
-            Output::FetchBlocks { from, first, last } => self.post(body, from, Packet::WantBlocks(first, last)),
+            Output::FetchBlocks { from, first, last } => {
+                self.post(body, from, Packet::WantBlocks(first, last))
+            }
             Output::CommitBlock(block) => self.commit(body, block),
+            Output::Validate(candidate) => self.begin_check(body, candidate.origin, candidate),
             Output::Release { origin, digest } => {
                 if origin == place {
                     self.bodies[body].source.release(&digest);
@@ -319,9 +328,8 @@ impl World {
         let ordinal = self.bodies[body].ordinal;
         let planned = !self.crash_points.is_empty() && self.crash_points.contains(&(body, ordinal));
         let rate = self.settings.crash_rate;
-        let drawn = rate > 0.0
-            && !self.healed
-            && self.draws.chance(Purpose::Crash, &[body as u64, ordinal], rate);
+        let drawn =
+            rate > 0.0 && !self.healed && self.draws.chance(Purpose::Crash, &[body as u64, ordinal], rate);
         if planned || drawn {
             self.crash(body);
         }
@@ -505,7 +513,7 @@ impl World {
                     self.bulk_arrives(body, place, candidate);
                 }
             }
-            Packet::Repair(candidate) => self.begin_check(body, place, candidate, false),
+            Packet::Repair(candidate) => self.begin_check(body, place, candidate),
             Packet::WantCandidates(digests) => {
                 self.feed(body, Input::CandidatesWanted { from: place, digests });
             }
@@ -522,7 +530,8 @@ impl World {
     fn serve_blocks(&mut self, body: usize, to: Place, first: Number, last: Number) {
         let last = last.0.min(first.0.saturating_add(BLOCKS_PER_ANSWER - 1));
         let store = &self.bodies[body].store;
-        let blocks: Vec<_> = (first.0..=last).map_while(|number| store.block(Number(number)).cloned()).collect();
+        let blocks: Vec<_> =
+            (first.0..=last).map_while(|number| store.block(Number(number)).cloned()).collect();
         if !blocks.is_empty() {
             self.post(body, to, Packet::Blocks(blocks));
         }
@@ -537,7 +546,7 @@ impl World {
         }
         if held.len() < limit {
             held.insert(candidate.digest);
-            self.begin_check(body, origin, candidate, true);
+            self.begin_check(body, origin, candidate);
         } else {
             let unread = self.bodies[body].unread.entry(origin).or_default();
             if unread.len() < UNREAD_LIMIT {
@@ -555,15 +564,15 @@ impl World {
         }
     }
 
-    fn begin_check(&mut self, body: usize, from: Place, candidate: Arc<Candidate>, bulk: bool) {
+    fn begin_check(&mut self, body: usize, from: Place, candidate: Arc<Candidate>) {
         let (low, high) = self.settings.validate;
         let key = [body as u64, crate::network::short(&candidate.digest)];
         let delay = self.draws.duration(Purpose::Validate, &key, low, high);
         let incarnation = self.bodies[body].incarnation;
-        self.schedule(delay, Event::Checked { body, incarnation, from, candidate, bulk });
+        self.schedule(delay, Event::Checked { body, incarnation, from, candidate });
     }
 
-    pub(crate) fn candidate_checked(&mut self, body: usize, from: Place, candidate: Arc<Candidate>, _bulk: bool) {
+    pub(crate) fn candidate_checked(&mut self, body: usize, from: Place, candidate: Arc<Candidate>) {
         let config_sequence = self.settings.config.config_sequence;
         let input = match signing::verified_candidate(&self.workload, &candidate) {
             Some(candidate) => Input::Candidate { from, candidate, config_sequence },

@@ -114,9 +114,12 @@ impl Packet {
     pub fn label(&self) -> Label {
         match self {
             Self::Message(letter) => letter.label,
-            Self::Candidate(candidate) => {
-                Label { kind: Kind::Candidate, view: View(0), number: Number(0), tag: short(&candidate.digest) }
-            }
+            Self::Candidate(candidate) => Label {
+                kind: Kind::Candidate,
+                view: View(0),
+                number: Number(0),
+                tag: short(&candidate.digest),
+            },
             Self::Repair(candidate) => {
                 Label { kind: Kind::Repair, view: View(0), number: Number(0), tag: short(&candidate.digest) }
             }

@@ -14,7 +14,8 @@ use sbft::pbft::message::{
     PreparedCertificate, SignedViewChange, Unsigned, ViewChange,
 };
 use sbft::types::{
-    BlockCertificate, BlockSignature, Candidate, CommittedBlock, Digest, Place, RequestId, Signature, Verified, View,
+    BlockCertificate, BlockSignature, Candidate, CommittedBlock, Digest, Place, RequestId, Signature,
+    Verified, View,
 };
 use std::sync::Arc;
 
@@ -106,7 +107,8 @@ impl Keys {
         header.extend((u32::from(signer.0) + 1).to_be_bytes());
         header.extend(nonce.to_be_bytes());
         let identifier_header = Bytes::from(header);
-        let bytes = block_bytes(vote.view, &vote.header, &vote.digest, vote.last_config.0, &identifier_header);
+        let bytes =
+            block_bytes(vote.view, &vote.header, &vote.digest, vote.last_config.0, &identifier_header);
         let signature = BlockSignature { identifier_header, signature: self.sign(signer, &bytes) };
         Commit { vote, signer, signature }
     }
@@ -211,7 +213,8 @@ impl Keys {
         proposal: &Digest,
         last_config: u64,
     ) -> Result<(), Flaw> {
-        let id = signature.identifier_header.get(..4).and_then(|id| id.try_into().ok()).map(u32::from_be_bytes);
+        let id =
+            signature.identifier_header.get(..4).and_then(|id| id.try_into().ok()).map(u32::from_be_bytes);
         if id != Some(u32::from(signer.0) + 1) {
             return Err(Flaw::Noise("commit: the identifier header names another consenter"));
         }
@@ -355,7 +358,10 @@ pub fn own(message: Message) -> Verified<Message> {
 }
 
 /// A candidate all of whose envelopes some client submitted.
-pub fn verified_candidate(workload: &Workload, candidate: &Arc<Candidate>) -> Option<Verified<Arc<Candidate>>> {
+pub fn verified_candidate(
+    workload: &Workload,
+    candidate: &Arc<Candidate>,
+) -> Option<Verified<Arc<Candidate>>> {
     let valid = !candidate.envelopes.is_empty() && candidate.envelopes.iter().all(|e| workload.valid(e));
     valid.then(|| Verified::vouch(candidate.clone()))
 }
@@ -366,7 +372,9 @@ pub fn verified_blocks(keys: &Keys, blocks: &[Arc<CommittedBlock>]) -> Vec<Verif
     let mut verified = Vec::new();
     for block in blocks {
         let number = block.number().0;
-        if last.is_some_and(|last: u64| last.checked_add(1) != Some(number)) || keys.judge_block(block).is_err() {
+        if last.is_some_and(|last: u64| last.checked_add(1) != Some(number))
+            || keys.judge_block(block).is_err()
+        {
             break;
         }
         last = Some(number);
@@ -467,7 +475,9 @@ mod tests {
 
     #[test]
     fn quorums_are_the_papers() {
-        for (n, f, q) in [(1, 0, 1), (2, 0, 2), (3, 0, 2), (4, 1, 3), (5, 1, 4), (6, 1, 4), (7, 2, 5), (10, 3, 7)] {
+        for (n, f, q) in
+            [(1, 0, 1), (2, 0, 2), (3, 0, 2), (4, 1, 3), (5, 1, 4), (6, 1, 4), (7, 2, 5), (10, 3, 7)]
+        {
             let keys = Keys::new(Draws::new(0), Domain { genesis: Digest([0; 32]), era: Era(0) }, n);
             assert_eq!((keys.f(), keys.quorum()), (f, q), "n = {n}");
         }

@@ -79,10 +79,16 @@ impl Trace {
             Message::ViewChange(change) => {
                 let carried: Vec<String> =
                     change.body.prepared.iter().map(|certificate| prepared(certificate)).collect();
-                let carrying =
-                    if carried.is_empty() { String::new() } else { format!(", carrying {}", carried.join(", ")) };
-                let text =
-                    format!("view-change to {} above {}{carrying}", change.body.view, change.body.base_number());
+                let carrying = if carried.is_empty() {
+                    String::new()
+                } else {
+                    format!(", carrying {}", carried.join(", "))
+                };
+                let text = format!(
+                    "view-change to {} above {}{carrying}",
+                    change.body.view,
+                    change.body.base_number()
+                );
                 self.said(at, body, bodies, text);
             }
             Message::NewView(new_view) => {
@@ -141,6 +147,7 @@ pub fn record(record: &Record, workload: &Workload) -> String {
             format!("prepared {} in {}", certificate.proposal.number(), certificate.view)
         }
         Record::ViewChange(view) => format!("view-change to {view}"),
+        Record::NewViewChosen(body) => format!("new-view {} chosen", body.view),
         Record::NewView(new_view) => format!("new-view {}", new_view.body.view),
     }
 }

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use sbft::header::sha256;
 use sbft::pbft::message::{Domain, Message, Unsigned};
+use sbft::pbft::plant::Plants;
 use sbft::pbft::{Config, Input, Output, Replica, Role};
 use sbft::types::{Candidate, Digest, Era, Number, Place, Time};
 
@@ -74,6 +75,7 @@ pub fn default_config(n: usize) -> Config {
         view_change_timeout_cap: Duration::from_millis(3200),
         status_interval: Duration::from_millis(100),
         slow_primary_factor: 10,
+        plants: Plants::NONE,
     }
 }
 
@@ -124,7 +126,7 @@ pub enum Fault {
 #[derive(Clone, Debug)]
 pub(crate) enum Event {
     Deliver { from: usize, to: usize, packet: Packet },
-    Checked { body: usize, incarnation: u32, from: Place, candidate: Arc<Candidate>, bulk: bool },
+    Checked { body: usize, incarnation: u32, from: Place, candidate: Arc<Candidate> },
     SyncDone { body: usize, incarnation: u32, position: u64 },
     BlockSyncDone { body: usize, incarnation: u32, number: Number },
     Tick { body: usize, incarnation: u32 },
@@ -271,7 +273,7 @@ impl World {
             .map(|place| Body {
                 place: *place,
                 core: None,
-                log: Log::new(settings.config.domain.genesis),
+                log: Log::new(settings.config.domain, n),
                 store: BlockStore::default(),
                 liar: wrappers.get(place).map(|liar| Box::new(liar.clone())),
                 role: Role::Voter,
@@ -392,9 +394,9 @@ impl World {
     fn dispatch(&mut self, event: Event) {
         match event {
             Event::Deliver { from, to, packet } => self.receive(to, from, packet),
-            Event::Checked { body, incarnation, from, candidate, bulk } => {
+            Event::Checked { body, incarnation, from, candidate } => {
                 if self.bodies[body].incarnation == incarnation {
-                    self.candidate_checked(body, from, candidate, bulk);
+                    self.candidate_checked(body, from, candidate);
                 }
             }
             Event::SyncDone { body, incarnation, position } => {
@@ -487,7 +489,8 @@ impl World {
         };
         self.network.rules.clear();
         for body in 0..self.bodies.len() {
-            if !self.bodies[body].is_up() && !self.bodies[body].liar.as_ref().is_some_and(|liar| liar.is_dead())
+            if !self.bodies[body].is_up()
+                && !self.bodies[body].liar.as_ref().is_some_and(|liar| liar.is_dead())
             {
                 self.boot(body);
             }

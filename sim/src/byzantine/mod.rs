@@ -330,7 +330,8 @@ impl Liar {
         if others.is_empty() {
             return;
         }
-        let whom = others[stage.draws.below(Purpose::Lie, &[key[0], key[1], 1], others.len() as u64) as usize];
+        let whom =
+            others[stage.draws.below(Purpose::Lie, &[key[0], key[1], 1], others.len() as u64) as usize];
         if self.does(Strategy::Replay) && !self.memory.is_empty() {
             let which = stage.draws.below(Purpose::Lie, &[key[0], key[1], 2], self.memory.len() as u64);
             let packet = self.memory[which as usize].clone();
@@ -382,7 +383,8 @@ impl Liar {
 
     fn bend_status(&self, stage: &Stage<'_>, status: &Status, acts: &mut Vec<Act>) {
         let key = [u64::from(self.me.0), stage.now.0.as_micros() as u64, 7];
-        let draw = |which: u64, bound: u64| stage.draws.below(Purpose::Lie, &[key[0], key[1], key[2], which], bound);
+        let draw =
+            |which: u64, bound: u64| stage.draws.below(Purpose::Lie, &[key[0], key[1], key[2], which], bound);
         let lie = Status {
             view: View(status.view.0 + draw(0, 4)),
             active: draw(1, 2) == 0,
@@ -425,7 +427,11 @@ impl Liar {
 /// A block that looks like `block` and is not.
 fn alter(stage: &Stage<'_>, me: Place, block: &Arc<CommittedBlock>) -> Arc<CommittedBlock> {
     let mut altered = block.as_ref().clone();
-    match stage.draws.below(Purpose::Lie, &[u64::from(me.0), block.number().0, stage.now.0.as_micros() as u64], 4) {
+    match stage.draws.below(
+        Purpose::Lie,
+        &[u64::from(me.0), block.number().0, stage.now.0.as_micros() as u64],
+        4,
+    ) {
         0 => altered.data.push(crate::workload::envelope(0, 9)),
         1 => {
             altered.certificate.signatures.pop();

@@ -29,7 +29,8 @@ impl Liar {
         if self.does(Strategy::ProposeToFew) {
             let few = stage.keys.quorum() - 1;
             let first = stage.draws.below(Purpose::Lie, &key, acts.len().max(1) as u64) as usize;
-            acts.rotate_left(first.min(acts.len()));
+            let first = first.min(acts.len());
+            acts.rotate_left(first);
             acts.truncate(few);
         }
         if self.does(Strategy::SlowPrimary) {
@@ -38,7 +39,8 @@ impl Liar {
                 act.delay = Duration::from_millis(delay);
             }
         }
-        if self.does(Strategy::BadProposals) && stage.draws.below(Purpose::Lie, &[key[0], key[1], key[2], 22], 2) == 0
+        if self.does(Strategy::BadProposals)
+            && stage.draws.below(Purpose::Lie, &[key[0], key[1], key[2], 22], 2) == 0
         {
             let packet = self.bad_proposal(stage, pre_prepare, &key, acts);
             for act in &mut *acts {
@@ -61,7 +63,9 @@ impl Liar {
             return;
         }
         let told = self.told_otherwise(stage, view, number);
-        let other = self.made_up(stage, vec![self.own_envelope(stage)]);
+        // A client of the liar's own submits it, so it is valid.
+        let envelope = workload::envelope(stage.workload.submit_unnamed(), 0);
+        let other = self.made_up(vec![envelope]);
         let below = number.0.checked_sub(1).and_then(|below| self.other_chain.get(&Number(below)));
         let previous_hash = match below {
             Some(hash) if stage.draws.below(Purpose::Lie, &[view.0, number.0, 23], 2) == 0 => Some(*hash),
@@ -77,7 +81,8 @@ impl Liar {
         acts.retain(|act| !told.contains(&act.to));
         let prepare = stage.keys.prepare(self.me, PrepareVote { view, number, digest });
         let vote = CommitVote { view, header: proposal.header.clone(), digest, last_config: Number(0) };
-        let commit = stage.keys.commit(self.me, vote, stage.draws.bits(Purpose::Nonce, &[view.0, number.0, 3]));
+        let commit =
+            stage.keys.commit(self.me, vote, stage.draws.bits(Purpose::Nonce, &[view.0, number.0, 3]));
         let (prepare, commit) =
             (stage.packet(Message::Prepare(prepare)), stage.packet(Message::Commit(commit)));
         for to in &told {
@@ -88,12 +93,8 @@ impl Liar {
         self.forks.insert((view, number), Fork { told });
     }
 
-    /// An envelope that a client of the liar's own submits, so that it is valid.
-    fn own_envelope(&self, stage: &mut Stage<'_>) -> Bytes {
-        workload::envelope(stage.workload.submit_unnamed(), 0)
-    }
-
-    fn made_up(&mut self, _stage: &Stage<'_>, envelopes: Vec<Bytes>) -> Arc<Candidate> {
+    /// A candidate of its own, which it answers for when asked.
+    fn made_up(&mut self, envelopes: Vec<Bytes>) -> Arc<Candidate> {
         self.sequence += 1;
         let candidate = workload::candidate(self.me, self.sequence, envelopes);
         self.stock.insert(candidate.digest, candidate.clone());
@@ -123,7 +124,7 @@ impl Liar {
             7 => view = view.next(),
             _ => {
                 // Names an envelope that nobody submitted.
-                let bad = self.made_up(stage, vec![Bytes::from_static(b"bad")]);
+                let bad = self.made_up(vec![Bytes::from_static(b"bad")]);
                 proposal.header.data_hash = bad.data_hash;
                 proposal.candidates = vec![CandidateRef { origin: self.me, digest: bad.digest }];
                 for to in stage.others(self.me) {

@@ -23,7 +23,8 @@ impl Liar {
             return;
         }
         for act in acts {
-            let key = [change.body.view.0, if split { u64::from(act.to.0) } else { 77 }, u64::from(self.me.0)];
+            let key =
+                [change.body.view.0, if split { u64::from(act.to.0) } else { 77 }, u64::from(self.me.0)];
             if split && stage.draws.below(Purpose::Lie, &[key[0], key[1], 51], 2) == 0 {
                 continue;
             }
@@ -53,8 +54,7 @@ impl Liar {
                 // Forgets blocks too, and everything prepared.
                 let last = body.base_number().0;
                 let older = stage.draws.below(Purpose::Lie, &[key[0], key[1], key[2], 53], last + 1);
-                body.base =
-                    stage.store.block(Number(older)).map(|block| Arc::new(block.certificate.clone()));
+                body.base = stage.store.block(Number(older)).map(|block| Arc::new(block.certificate.clone()));
                 body.prepared.clear();
             }
         }

@@ -14,7 +14,8 @@ impl Liar {
     /// The core votes: fewer hear it, or later.
     pub(super) fn bend_vote(&mut self, stage: &Stage<'_>, label: &Label, acts: &mut Vec<Act>) {
         let prepare = label.kind == Kind::Prepare;
-        if self.does(Strategy::WithholdPrepare) && prepare || self.does(Strategy::WithholdCommit) && !prepare {
+        if self.does(Strategy::WithholdPrepare) && prepare || self.does(Strategy::WithholdCommit) && !prepare
+        {
             acts.clear();
             return;
         }
@@ -27,7 +28,8 @@ impl Liar {
         }
         if self.does(Strategy::LateVote) {
             for act in acts {
-                let delay = stage.draws.below(Purpose::Lie, &[key[0], key[1], key[2], u64::from(act.to.0)], 1500);
+                let delay =
+                    stage.draws.below(Purpose::Lie, &[key[0], key[1], key[2], u64::from(act.to.0)], 1500);
                 act.delay = Duration::from_millis(delay);
             }
         }
@@ -89,7 +91,10 @@ impl Liar {
         }
         if let Some(header) = header {
             self.proposals.entry(header_hash(&header)).or_insert_with(|| {
-                std::sync::Arc::new(sbft::pbft::message::Proposal { header: header.clone(), candidates: Vec::new() })
+                std::sync::Arc::new(sbft::pbft::message::Proposal {
+                    header: header.clone(),
+                    candidates: Vec::new(),
+                })
             });
             while self.proposals.len() > 64 {
                 self.proposals.pop_first();
@@ -130,7 +135,8 @@ impl Liar {
             digest: Digest([key[1] as u8; 32]),
         };
         let mut prepare = stage.keys.prepare(self.me, vote);
-        prepare.signer = Place(stage.draws.below(Purpose::Lie, &[key[0], key[1], 41], stage.n as u64 + 2) as u16);
+        prepare.signer =
+            Place(stage.draws.below(Purpose::Lie, &[key[0], key[1], 41], stage.n as u64 + 2) as u16);
         if prepare.signer == self.me {
             prepare.signature = Signature(bytes::Bytes::from_static(b"forged"));
         }
