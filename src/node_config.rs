@@ -200,7 +200,7 @@ pub struct LimitsConfig {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LogConfig {
-    /// Comma-separated directives, each a level or `target=level` (`info,sbft::pbft=debug`).
+    /// Comma-separated directives, each a level or `target=level` (`info,sbft=debug`).
     /// Changeable at run time by `PUT /logspec`. `debug` and below log several lines per block.
     /// Default `info`.
     pub filter: String,
@@ -282,6 +282,19 @@ impl Default for LogConfig {
     fn default() -> Self {
         Self { filter: "info".to_owned(), format: LogFormat::Human }
     }
+}
+
+/// Reads a log filter; the error says what is wrong with it.
+///
+/// # Errors
+/// It is empty, or a directive cannot be read.
+pub fn parse_filter(text: &str) -> Result<tracing_subscriber::EnvFilter, String> {
+    if text.trim().is_empty() {
+        return Err("is empty; write a level such as \"info\"".to_owned());
+    }
+    tracing_subscriber::EnvFilter::builder()
+        .parse(text)
+        .map_err(|error| format!("{error}; write levels such as \"info,sbft=debug\""))
 }
 
 fn default_data_dir() -> PathBuf {
@@ -441,7 +454,7 @@ impl NodeConfig {
                 return Err((field, "is zero; write a duration such as \"20s\"".to_owned()));
             }
         }
-        if let Err(error) = crate::service::ops::parse_filter(&self.log.filter) {
+        if let Err(error) = parse_filter(&self.log.filter) {
             return Err(("log.filter", error));
         }
         Ok(())

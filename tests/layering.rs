@@ -58,6 +58,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "metrics",
         ],
     ),
+    ("node_config", &["types"]),
     (
         "service",
         &[
@@ -66,15 +67,17 @@ const ARROWS: &[(&str, &[&str])] = &[
             "proto",
             "crypto",
             "wire",
+            "msp",
+            "policy",
             "channel_config",
             "msg_processor",
             "ledger",
             "consenter",
             "registrar",
+            "node_config",
             "metrics",
         ],
     ),
-    ("node_config", &["types"]),
     (
         "node",
         &[
