@@ -1,1 +1,19 @@
+//! A deterministic simulator for sbft: one seed, virtual time, the real protocol core.
+//!
+//! [`world::World`] runs replicas over a network and disks that fail by keyed draws
+//! ([`draw`]), with liars among them ([`byzantine`]), and checks after every event what must
+//! never break ([`checks`]). [`schedule`] makes a whole run from a seed; [`script`] runs one from
+//! a text that reads like a story.
 
+pub mod byzantine;
+pub mod checks;
+pub mod disk;
+pub mod draw;
+mod driver;
+pub mod network;
+pub mod schedule;
+pub mod script;
+pub mod signing;
+pub mod trace;
+pub mod workload;
+pub mod world;

@@ -1,5 +1,6 @@
 //! The consenter mapping: who orders a channel, and with which certificates.
 
+use prost::Message as _;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use super::ConfigError;
@@ -8,7 +9,7 @@ use crate::msp::MspManager;
 use crate::proto::common;
 use crate::proto::msp::SerializedIdentity;
 use crate::types::ConsenterId;
-use prost::Message as _;
+use crate::wire::MAX_REPLICAS;
 
 /// One ordering node of a channel. Its place is its index in the mapping.
 #[derive(Clone, Debug)]
@@ -49,8 +50,8 @@ pub(super) fn from_mapping(
     msps: &MspManager,
     msp_ids: &[String],
 ) -> Result<Vec<Consenter>, ConfigError> {
-    if mapping.len() > MAX_CONSENTERS {
-        let reason = format!("{} consenters; at most {MAX_CONSENTERS} are supported", mapping.len());
+    if mapping.len() > MAX_REPLICAS {
+        let reason = format!("{} consenters; at most {MAX_REPLICAS} are supported", mapping.len());
         return Err(ConfigError::new(path.to_owned(), reason));
     }
     let mut consenters: Vec<Consenter> = Vec::with_capacity(mapping.len());
@@ -160,6 +161,3 @@ fn certificate_der(pem_bytes: &[u8]) -> Result<Vec<u8>, String> {
         Err(err) => Err(format!("is no X.509 certificate: {err}")),
     }
 }
-
-/// Each replica keeps something for every other; far above what has been measured.
-const MAX_CONSENTERS: usize = 256;

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use prost::Message as _;
 
-pub use block_validation::{derived, derived_policy, max_faulty, quorum};
+pub use block_validation::{derived, derived_policy};
 pub use capabilities::CapabilitySet;
 pub use consenters::Consenter;
 pub use go_duration::{GoDurationError, format as format_go_duration, parse as parse_go_duration};
@@ -35,6 +35,7 @@ use crate::proto::common::{
 use crate::proto::msp::{FabricMspConfig, MspConfig};
 use crate::proto::orderer;
 use crate::types::{ConsenterId, Place};
+use crate::wire::quorum;
 use tree::Node;
 
 /// A value of a configuration that cannot be used.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::{ConfigError, go_duration};
 use crate::proto::orderer::smartbft;
+use crate::wire::MAX_WINDOW;
 
 /// The rules of a BFT channel's consensus, the same at all of its replicas.
 ///
@@ -94,7 +95,8 @@ impl Options {
         ])?;
 
         let or_default = |value: u64, default: u64| if value == 0 { default } else { value };
-        let window = fields.within("window", or_default(message.window, DEFAULT_WINDOW), 1, MAX_WINDOW)?;
+        let window =
+            fields.within("window", or_default(message.window, DEFAULT_WINDOW), 1, MAX_WINDOW as u64)?;
         let dedup_blocks = or_default(message.dedup_blocks, DEFAULT_DEDUP_BLOCKS);
         if dedup_blocks < window {
             let reason = format!("{dedup_blocks} is less than window {window}");
@@ -162,9 +164,8 @@ const DEFAULT_DEDUP_BLOCKS: u64 = 1000;
 const DEFAULT_OUTSTANDING: u64 = 16;
 const DEFAULT_SLOW_PRIMARY_FACTOR: u64 = 20;
 
-// What these multiply in a replica's memory: proposals and votes kept, request ids of blocks kept,
-// candidates of absolute_max_bytes each kept per origin, envelopes kept.
-const MAX_WINDOW: u64 = 256;
+// What these multiply in a replica's memory: request ids of blocks kept, candidates kept per origin
+// (of absolute_max_bytes each at worst), envelopes kept.
 const MAX_DEDUP_BLOCKS: u64 = 1_000_000;
 const MAX_OUTSTANDING: u64 = 1000;
 const MAX_POOL_SIZE: u64 = 10_000_000;

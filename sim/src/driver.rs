@@ -1,0 +1,622 @@
+//! The driver of the simulated replicas: the node's driver rules, in virtual time.
+//!
+//! Order is the proof. A promise leaves once every record persisted before it is synced; one
+//! sync covers many steps; what promises nothing leaves at once. A broadcast comes back to its
+//! sender when it leaves. The replica may die before any output and before any promise leaves.
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sbft::pbft::message::Message;
+use sbft::pbft::{Input, Output, Replica, Role};
+use sbft::types::{Candidate, Number, Place, Time};
+
+use crate::byzantine::{Act, Stage};
+use crate::draw::Purpose;
+use crate::network::{Letter, Packet, label};
+use crate::signing;
+use crate::trace;
+use crate::workload::{Source, index_of};
+use crate::world::{Event, Promise, World};
+
+/// Blocks that a replica sends in answer to one request.
+const BLOCKS_PER_ANSWER: u64 = 16;
+/// Candidates of one origin that wait unread at a receiver; a stream would hold no more either.
+const UNREAD_LIMIT: usize = 64;
+
+impl World {
+    /// A body starts, or starts again, from what its disk holds.
+    pub(crate) fn boot(&mut self, body: usize) {
+        let draws = self.draws;
+        let state = &mut self.bodies[body];
+        state.incarnation += 1;
+        let key = [body as u64, u64::from(state.incarnation)];
+        state.started = self.now;
+        state.skew = Duration::from_micros(draws.below(Purpose::Clock, &key, 10_000_000));
+        state.tick = None;
+        state.sync_running = false;
+        state.block_sync_running = false;
+        state.source = Source::new(state.place, self.settings.config.outstanding, self.settings.cut_count);
+        for number in 1..=state.store.last().0 {
+            let block = state.store.block(Number(number)).expect("numbers up to the last are held");
+            state.source.committed(block.data.iter().filter_map(index_of));
+        }
+        let mut config = self.settings.config.clone();
+        config.me = state.place;
+        config.role = state.role.clone();
+        let tip = state.store.tip(config.domain.genesis, config.dedup_blocks);
+        let records = state.log.records();
+        let local = state.local(self.now);
+        let mut outputs = std::mem::take(&mut self.output_buffer);
+        self.trace.line(self.now, || {
+            format!(
+                "{} starts at {} with {} records",
+                trace::body(&self.bodies, body),
+                tip.number,
+                records.len()
+            )
+        });
+        let number = tip.number;
+        let lies = !self.bodies[body].is_honest();
+        let recovered = guarded(lies, || Replica::recover(config, tip, records, local, &mut outputs));
+        let Some(core) = recovered else {
+            self.output_buffer = Vec::new();
+            self.kill_liar(body);
+            return;
+        };
+        let verdict = self.checks.recovered(body, &self.bodies[body], &core);
+        self.bodies[body].core = Some(core);
+        self.fail(verdict);
+        let mut inputs = VecDeque::new();
+        let alive = self.carry_out(body, &mut outputs, &mut inputs);
+        outputs.clear();
+        self.output_buffer = outputs;
+        if !alive {
+            return;
+        }
+        // What recovery read is on disk: the real driver syncs the block store when it opens it.
+        inputs.push_back(Input::BlocksDurable(number));
+        self.feed_all(body, inputs);
+        for peer in 0..self.bodies.len() {
+            if peer != body && self.bodies[peer].is_up() {
+                self.link(body, peer, true);
+            }
+        }
+    }
+
+    /// A body dies: what was not synced is lost, or some of it.
+    pub(crate) fn crash(&mut self, body: usize) {
+        if !self.bodies[body].is_up() {
+            return;
+        }
+        let draws = self.draws;
+        let state = &mut self.bodies[body];
+        let key = [body as u64, u64::from(state.incarnation), state.ordinal];
+        let records = draws.below(Purpose::Torn, &key, state.log.unsynced() as u64 + 1) as usize;
+        let blocks = draws.below(Purpose::TornBlocks, &key, state.store.unsynced() as u64 + 1) as usize;
+        state.log.crash(records);
+        state.store.crash(blocks);
+        self.down(body);
+        let records = self.bodies[body].log.len();
+        let liar = self.bodies[body].liar.as_ref();
+        if let Some(kept) = liar.and_then(|liar| liar.rolls_back(draws, &key, records)) {
+            self.bodies[body].log.roll_back(kept);
+        }
+        if self.settings.restarts {
+            let (low, high) = self.settings.restart;
+            let delay = draws.duration(Purpose::Restart, &key, low, high);
+            self.schedule(delay, Event::Fault(crate::world::Fault::Restart(body)));
+        }
+    }
+
+    /// A body dies and its disk is replaced by an empty one that nobody marked as new: from here
+    /// on it follows.
+    pub(crate) fn wipe(&mut self, body: usize) {
+        self.crash(body);
+        self.bodies[body].log.roll_back(0);
+        self.bodies[body].store.wipe();
+        self.bodies[body].role = Role::Follower("its log is empty and nobody marked it as new".to_owned());
+        let place = self.bodies[body].place;
+        self.checks.wiped(place);
+    }
+
+    fn down(&mut self, body: usize) {
+        let state = &mut self.bodies[body];
+        state.core = None;
+        state.incarnation += 1;
+        state.outbox.clear();
+        state.held.clear();
+        state.unread.clear();
+        let place = state.place;
+        self.trace.line(self.now, || format!("{} is down", trace::body(&self.bodies, body)));
+        self.checks.went_down(place);
+        for peer in 0..self.bodies.len() {
+            if peer != body && self.bodies[peer].is_up() {
+                self.link(body, peer, false);
+            }
+        }
+    }
+
+    fn kill_liar(&mut self, body: usize) {
+        self.trace
+            .line(self.now, || format!("{}'s own core refused its lies", trace::body(&self.bodies, body)));
+        if let Some(liar) = &mut self.bodies[body].liar {
+            liar.dies();
+        }
+        self.bodies[body].core = None;
+        self.bodies[body].incarnation += 1;
+    }
+
+    /// Feeds one input to a body's core and carries out what comes of it.
+    pub(crate) fn feed(&mut self, body: usize, input: Input) {
+        self.feed_all(body, VecDeque::from([input]));
+    }
+
+    fn feed_all(&mut self, body: usize, mut inputs: VecDeque<Input>) {
+        let mut outputs = std::mem::take(&mut self.output_buffer);
+        while let Some(input) = inputs.pop_front() {
+            if self.violation.is_some() {
+                break;
+            }
+            let now = self.bodies[body].local(self.now);
+            let lies = !self.bodies[body].is_honest();
+            let Some(mut core) = self.bodies[body].core.take() else { break };
+            let stepped = guarded(lies, || {
+                core.step(now, input, &mut outputs);
+                core
+            });
+            let Some(core) = stepped else {
+                outputs = Vec::new();
+                self.kill_liar(body);
+                break;
+            };
+            let verdict = self.checks.stepped(body, &self.bodies[body], &core, &outputs);
+            self.bodies[body].core = Some(core);
+            self.fail(verdict);
+            let alive = self.carry_out(body, &mut outputs, &mut inputs);
+            outputs.clear();
+            if !alive {
+                break;
+            }
+        }
+        self.output_buffer = outputs;
+        if self.bodies[body].is_up() {
+            self.begin_sync(body);
+            self.cut(body);
+            self.arm(body);
+        }
+    }
+
+    /// Carries out outputs in order. False when the body died on the way.
+    fn carry_out(&mut self, body: usize, outputs: &mut Vec<Output>, inputs: &mut VecDeque<Input>) -> bool {
+        for output in outputs.drain(..) {
+            if self.dies_here(body) {
+                return false;
+            }
+            self.carry_out_one(body, output);
+            if self.violation.is_some() {
+                return false;
+            }
+        }
+        self.release(body, inputs)
+    }
+
+    fn carry_out_one(&mut self, body: usize, output: Output) {
+        let place = self.bodies[body].place;
+        match output {
+            Output::Persist(record) => {
+                self.trace.line(self.now, || {
+                    let record = trace::record(&record, &self.workload);
+                    format!("{} logs {record}", trace::body(&self.bodies, body))
+                });
+                self.bodies[body].log.append(record);
+            }
+            Output::Broadcast(unsigned) => self.promise(body, Promise::Broadcast(unsigned)),
+            Output::Send(to, unsigned) => self.promise(body, Promise::Send(to, unsigned)),
+            Output::Repeat(to, message) => self.promise(body, Promise::Repeat(to, message)),
+            Output::Tell(to, message) => self.say(body, message, &[to]),
+            Output::TellAll(message) => {
+                let others = self.others(place);
+                self.say(body, message, &others);
+            }
+            Output::SendCandidate(to, candidate) => self.post(body, to, Packet::Repair(candidate)),
+            Output::FetchCandidates(to, digests) => self.post(body, to, Packet::WantCandidates(digests)),
+            Output::FetchBlocks { from, first, last } => {
+                self.post(body, from, Packet::WantBlocks(first, last))
+            }
+            Output::CommitBlock(block) => self.commit(body, block),
+            Output::Validate(candidate) => self.begin_check(body, candidate.origin, candidate),
+            Output::Release { origin, digest } => {
+                if origin == place {
+                    self.bodies[body].source.release(&digest);
+                } else {
+                    self.room_for(body, origin, &digest);
+                }
+            }
+            Output::Accuse(offence) => {
+                self.trace.line(self.now, || {
+                    format!("{} accuses: {}", trace::body(&self.bodies, body), trace::offence(&offence))
+                });
+                let honest = self.bodies[body].is_honest();
+                let verdict = self.checks.accused(honest, place, &offence);
+                self.fail(verdict);
+            }
+            Output::Note(note) => {
+                let text = trace::note(&note, &self.bodies[body].store, &self.workload);
+                self.trace.said(self.now, body, &self.bodies, text);
+                let verdict = self.checks.noted(&self.bodies[body], &note);
+                self.fail(verdict);
+            }
+        }
+    }
+
+    fn commit(&mut self, body: usize, block: Arc<sbft::types::CommittedBlock>) {
+        self.trace.line(self.now, || {
+            format!(
+                "{} commits {} {} {} [{}]",
+                trace::body(&self.bodies, body),
+                block.number(),
+                block.certificate.view,
+                sbft::header::header_hash(&block.certificate.header),
+                self.workload.names(&block.data)
+            )
+        });
+        let verdict = self.checks.committed(&self.bodies[body], &block, &self.workload);
+        self.fail(verdict);
+        let state = &mut self.bodies[body];
+        state.source.committed(block.data.iter().filter_map(index_of));
+        state.store.append(block);
+        if !state.block_sync_running {
+            self.begin_block_sync(body);
+        }
+    }
+
+    fn begin_block_sync(&mut self, body: usize) {
+        let (low, high) = self.settings.block_sync;
+        let state = &mut self.bodies[body];
+        state.block_sync_running = true;
+        let number = state.store.last();
+        let incarnation = state.incarnation;
+        let key = [body as u64, u64::from(incarnation), number.0];
+        let delay = self.draws.duration(Purpose::BlockSync, &key, low, high);
+        self.schedule(delay, Event::BlockSyncDone { body, incarnation, number });
+    }
+
+    pub(crate) fn blocks_synced(&mut self, body: usize, number: Number) {
+        self.bodies[body].store.sync_done(number);
+        self.bodies[body].block_sync_running = false;
+        self.feed(body, Input::BlocksDurable(number));
+        if !self.bodies[body].is_up() {
+            return;
+        }
+        let key = [body as u64, u64::from(self.bodies[body].incarnation), number.0];
+        if self.draws.chance(Purpose::Compact, &key, self.settings.compact_rate) {
+            self.compact(body, &key);
+        }
+        if self.bodies[body].is_up() && self.bodies[body].store.unsynced() > 0 {
+            self.begin_block_sync(body);
+        }
+    }
+
+    /// Writes the live records into a new segment and drops the older ones, or dies half-way.
+    fn compact(&mut self, body: usize, key: &[u64; 3]) {
+        let Some(core) = &self.bodies[body].core else { return };
+        let live = core.live_records();
+        if self.dies_here(body) {
+            let kept = self.draws.below(Purpose::Torn, key, live.len() as u64 + 1) as usize;
+            self.bodies[body].log.compact_torn(live, kept);
+            return;
+        }
+        self.trace.line(self.now, || {
+            format!("{} compacts its log to {} records", trace::body(&self.bodies, body), live.len())
+        });
+        self.bodies[body].log.compact(live);
+        let verdict = self.checks.disk_changed(&self.bodies[body]);
+        self.fail(verdict);
+        let mut inputs = VecDeque::new();
+        if self.release(body, &mut inputs) {
+            self.feed_all(body, inputs);
+        }
+    }
+
+    /// One more point at which this body may die; whether it did.
+    fn dies_here(&mut self, body: usize) -> bool {
+        self.bodies[body].ordinal += 1;
+        let ordinal = self.bodies[body].ordinal;
+        let planned = !self.crash_points.is_empty() && self.crash_points.contains(&(body, ordinal));
+        let rate = self.settings.crash_rate;
+        let drawn =
+            rate > 0.0 && !self.healed && self.draws.chance(Purpose::Crash, &[body as u64, ordinal], rate);
+        if planned || drawn {
+            self.crash(body);
+        }
+        planned || drawn
+    }
+
+    fn promise(&mut self, body: usize, promise: Promise) {
+        let position = self.bodies[body].log.end();
+        self.bodies[body].outbox.push_back((position, promise));
+    }
+
+    fn begin_sync(&mut self, body: usize) {
+        let state = &mut self.bodies[body];
+        if state.sync_running || state.log.unsynced() == 0 {
+            return;
+        }
+        state.sync_running = true;
+        let position = state.log.end();
+        let incarnation = state.incarnation;
+        let (low, high) = self.settings.sync;
+        let key = [body as u64, u64::from(incarnation), position];
+        let delay = self.draws.duration(Purpose::Sync, &key, low, high);
+        self.schedule(delay, Event::SyncDone { body, incarnation, position });
+    }
+
+    pub(crate) fn log_synced(&mut self, body: usize, position: u64) {
+        self.bodies[body].log.sync_done(position);
+        self.bodies[body].sync_running = false;
+        let mut inputs = VecDeque::new();
+        if self.release(body, &mut inputs) {
+            self.feed_all(body, inputs);
+        }
+    }
+
+    /// Lets out every promise whose records are synced. False when the body died on the way.
+    fn release(&mut self, body: usize, inputs: &mut VecDeque<Input>) -> bool {
+        let durable = self.bodies[body].log.durable();
+        while self.bodies[body].outbox.front().is_some_and(|(position, _)| *position <= durable) {
+            if self.dies_here(body) {
+                return false;
+            }
+            let Some((_, promise)) = self.bodies[body].outbox.pop_front() else { break };
+            let place = self.bodies[body].place;
+            let nonce = self.draws.bits(Purpose::Nonce, &[body as u64, self.bodies[body].ordinal]);
+            let (message, to, own) = match promise {
+                Promise::Broadcast(unsigned) => {
+                    (self.keys.seal(place, unsigned, nonce), self.others(place), true)
+                }
+                Promise::Send(to, unsigned) => (self.keys.seal(place, unsigned, nonce), vec![to], false),
+                Promise::Repeat(to, message) => (message, vec![to], false),
+            };
+            if self.bodies[body].is_honest() {
+                let verdict = self.checks.released(&self.bodies[body], &message);
+                self.fail(verdict);
+                if self.violation.is_some() {
+                    return false;
+                }
+            }
+            if own {
+                self.trace.promised(self.now, body, &self.bodies, &message, &self.workload);
+                inputs.push_back(Input::Message { from: place, message: signing::own(message.clone()) });
+            }
+            self.say(body, message, &to);
+        }
+        true
+    }
+
+    fn others(&self, place: Place) -> Vec<Place> {
+        (0..self.settings.n as u16).map(Place).filter(|other| *other != place).collect()
+    }
+
+    /// Sends a message to some replicas, or lets the liar do with it as it likes.
+    fn say(&mut self, body: usize, message: Message, to: &[Place]) {
+        let letter = self.letter(message);
+        if self.bodies[body].is_honest() {
+            for place in to {
+                self.transmit(body, *place, Packet::Message(letter.clone()), Duration::ZERO);
+            }
+        } else {
+            self.on_stage(body, |liar, stage, acts| liar.say(stage, &letter, to, acts));
+        }
+    }
+
+    /// Sends anything else to one replica.
+    fn post(&mut self, body: usize, to: Place, packet: Packet) {
+        if self.bodies[body].is_honest() {
+            self.transmit(body, to, packet, Duration::ZERO);
+        } else {
+            self.on_stage(body, |liar, stage, acts| liar.post(stage, to, packet, acts));
+        }
+    }
+
+    fn letter(&self, message: Message) -> Rc<Letter> {
+        let label = label(&message, &self.settings.config.domain.genesis);
+        Rc::new(Letter { good: self.keys.judge(&message), label, message })
+    }
+
+    pub(crate) fn wake(&mut self, body: usize) {
+        if self.bodies[body].is_up() {
+            self.on_stage(body, |liar, stage, acts| liar.wake(stage, acts));
+        }
+        self.schedule(Duration::from_millis(25), Event::Wake { body });
+    }
+
+    /// Lets the body's liar act, and sends what it makes up.
+    fn on_stage(
+        &mut self,
+        body: usize,
+        play: impl FnOnce(&mut crate::byzantine::Liar, &mut Stage<'_>, &mut Vec<Act>),
+    ) {
+        let Some(mut liar) = self.bodies[body].liar.take() else { return };
+        let mut acts = Vec::new();
+        let mut stage = Stage {
+            now: self.now,
+            draws: self.draws,
+            keys: &self.keys,
+            workload: &mut self.workload,
+            store: &self.bodies[body].store,
+            n: self.settings.n,
+            healed: self.healed,
+        };
+        play(&mut liar, &mut stage, &mut acts);
+        self.bodies[body].liar = Some(liar);
+        for act in acts {
+            self.transmit(body, act.to, act.packet, act.delay);
+        }
+    }
+
+    /// Puts a packet on its links, to every body of a place.
+    fn transmit(&mut self, from: usize, to: Place, packet: Packet, extra: Duration) {
+        if to.index() >= self.settings.n || to == self.bodies[from].place {
+            return;
+        }
+        let label = packet.label();
+        let verdict = self.checks.sent(&self.bodies[from], self.healed);
+        self.fail(verdict);
+        for body in self.bodies_at(to, from) {
+            if let Some(kept) = &mut self.kept {
+                if self.network.fate(from, body, &label)[0].is_some() {
+                    kept.push((from, body, packet.clone()));
+                }
+                continue;
+            }
+            let copies = self.network.fate(from, body, &label);
+            self.trace.line(self.now, || {
+                let fate = if copies[0].is_none() { " (lost)" } else { "" };
+                let (one, other) = (trace::body(&self.bodies, from), trace::body(&self.bodies, body));
+                format!("{one} -> {other} {}{fate}", trace::packet(&packet))
+            });
+            for delay in copies.into_iter().flatten() {
+                self.schedule(delay + extra, Event::Deliver { from, to: body, packet: packet.clone() });
+            }
+        }
+    }
+
+    /// A packet has arrived.
+    pub(crate) fn receive(&mut self, body: usize, from: usize, packet: Packet) {
+        if !self.bodies[body].is_up() {
+            return;
+        }
+        self.trace.line(self.now, || {
+            let (one, other) = (trace::body(&self.bodies, body), trace::body(&self.bodies, from));
+            format!("{one} <- {other} {}", trace::packet(&packet))
+        });
+        let place = self.bodies[from].place;
+        if !self.bodies[body].is_honest() {
+            let mut heard = true;
+            self.on_stage(body, |liar, stage, acts| heard = liar.hear(stage, place, &packet, acts));
+            if !heard {
+                return;
+            }
+        }
+        match packet {
+            Packet::Message(letter) => {
+                if let Some(message) = signing::verified(&letter) {
+                    self.feed(body, Input::Message { from: place, message });
+                }
+            }
+            Packet::Candidate(candidate) => {
+                if candidate.origin == place {
+                    self.bulk_arrives(body, place, candidate);
+                }
+            }
+            Packet::Repair(candidate) => self.begin_check(body, place, candidate),
+            Packet::WantCandidates(digests) => {
+                self.feed(body, Input::CandidatesWanted { from: place, digests });
+            }
+            Packet::WantBlocks(first, last) => self.serve_blocks(body, place, first, last),
+            Packet::Blocks(blocks) => {
+                let verified = signing::verified_blocks(&self.keys, &blocks);
+                if !verified.is_empty() {
+                    self.feed(body, Input::Blocks { from: place, blocks: verified });
+                }
+            }
+        }
+    }
+
+    fn serve_blocks(&mut self, body: usize, to: Place, first: Number, last: Number) {
+        let last = last.0.min(first.0.saturating_add(BLOCKS_PER_ANSWER - 1));
+        let store = &self.bodies[body].store;
+        let blocks: Vec<_> =
+            (first.0..=last).map_while(|number| store.block(Number(number)).cloned()).collect();
+        if !blocks.is_empty() {
+            self.post(body, to, Packet::Blocks(blocks));
+        }
+    }
+
+    /// A receiver reads an origin's bulk stream only while that origin has room.
+    fn bulk_arrives(&mut self, body: usize, origin: Place, candidate: Arc<Candidate>) {
+        let limit = self.settings.config.outstanding;
+        let held = self.bodies[body].held.entry(origin).or_default();
+        if held.contains(&candidate.digest) {
+            return;
+        }
+        if held.len() < limit {
+            held.insert(candidate.digest);
+            self.begin_check(body, origin, candidate);
+        } else {
+            let unread = self.bodies[body].unread.entry(origin).or_default();
+            if unread.len() < UNREAD_LIMIT {
+                unread.push_back(candidate);
+            }
+        }
+    }
+
+    fn room_for(&mut self, body: usize, origin: Place, digest: &sbft::types::Digest) {
+        if !self.bodies[body].held.entry(origin).or_default().remove(digest) {
+            return;
+        }
+        if let Some(next) = self.bodies[body].unread.entry(origin).or_default().pop_front() {
+            self.bulk_arrives(body, origin, next);
+        }
+    }
+
+    fn begin_check(&mut self, body: usize, from: Place, candidate: Arc<Candidate>) {
+        let (low, high) = self.settings.validate;
+        let key = [body as u64, crate::network::short(&candidate.digest)];
+        let delay = self.draws.duration(Purpose::Validate, &key, low, high);
+        let incarnation = self.bodies[body].incarnation;
+        self.schedule(delay, Event::Checked { body, incarnation, from, candidate });
+    }
+
+    pub(crate) fn candidate_checked(&mut self, body: usize, from: Place, candidate: Arc<Candidate>) {
+        let config_sequence = self.settings.config.config_sequence;
+        let input = match signing::verified_candidate(&self.workload, &candidate) {
+            Some(candidate) => Input::Candidate { from, candidate, config_sequence },
+            None => Input::InvalidCandidate { from, digest: candidate.digest, config_sequence },
+        };
+        self.feed(body, input);
+    }
+
+    /// Cuts candidates while there is room, for this replica's own core and all others.
+    pub(crate) fn cut(&mut self, body: usize) {
+        while self.bodies[body].is_up()
+            && self.violation.is_none()
+            && let Some(candidate) = self.bodies[body].source.cut()
+        {
+            let place = self.bodies[body].place;
+            self.trace.line(self.now, || {
+                let names = self.workload.names(&candidate.envelopes);
+                format!("{} cuts {} [{names}]", trace::body(&self.bodies, body), candidate.digest)
+            });
+            for to in self.others(place) {
+                self.post(body, to, Packet::Candidate(candidate.clone()));
+            }
+            if let Some(verified) = signing::verified_candidate(&self.workload, &candidate) {
+                let config_sequence = self.settings.config.config_sequence;
+                self.feed(body, Input::Candidate { from: place, candidate: verified, config_sequence });
+            }
+        }
+    }
+
+    /// Sees to it that a tick comes when the core wants one.
+    pub(crate) fn arm(&mut self, body: usize) {
+        let state = &self.bodies[body];
+        let Some(deadline) = state.core.as_ref().and_then(Replica::next_deadline) else { return };
+        let micros = state.global(deadline).0.as_nanos().div_ceil(1000) as u64;
+        let at = Time(Duration::from_micros(micros)).max(self.now);
+        if state.tick.is_none_or(|tick| at < tick) {
+            let incarnation = state.incarnation;
+            self.bodies[body].tick = Some(at);
+            self.schedule_at(at, Event::Tick { body, incarnation });
+        }
+    }
+}
+
+/// Runs a core's code; a liar's core may stumble over its own lies, an honest one must not.
+fn guarded<T>(lies: bool, run: impl FnOnce() -> T) -> Option<T> {
+    if lies { catch_unwind(AssertUnwindSafe(run)).ok() } else { Some(run()) }
+}

@@ -1,0 +1,535 @@
+//! A network of replicas in virtual time: one thread, one queue of events, one seed.
+//!
+//! Each *body* is a real protocol core with its own disk, source of candidates and driver. An
+//! honest replica has one body; a liar has one with a wrapper round it, or two twins that share
+//! its key. Events are ordered by time and then by a keyed draw, so that what happens at one
+//! instant happens in every order, and in the same order for the same seed.
+
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use sbft::header::sha256;
+use sbft::pbft::message::{Domain, Message, Unsigned};
+use sbft::pbft::plant::Plants;
+use sbft::pbft::{Config, Input, Output, Replica, Role};
+use sbft::types::{Candidate, Digest, Era, Number, Place, Time};
+
+use crate::byzantine::Liar;
+use crate::checks::{Checks, Violation};
+use crate::disk::{BlockStore, Log};
+use crate::draw::{Draws, Purpose, mix};
+use crate::network::{Conditions, Network, Packet};
+use crate::signing::Keys;
+use crate::trace::Trace;
+use crate::workload::{Source, Workload};
+
+/// What a world is made of.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The seed of every draw.
+    pub seed: u64,
+    /// How many replicas.
+    pub n: usize,
+    /// The rules and timers; `domain`, `n`, `me` and `role` are filled in for each replica.
+    pub config: Config,
+    /// How packets fare at first.
+    pub conditions: Conditions,
+    /// Shortest and longest log sync.
+    pub sync: (Duration, Duration),
+    /// Shortest and longest time from a block's append to its sync.
+    pub block_sync: (Duration, Duration),
+    /// Shortest and longest check of a candidate.
+    pub validate: (Duration, Duration),
+    /// Shortest and longest time that a crashed replica stays down.
+    pub restart: (Duration, Duration),
+    /// How often an output of a replica is the one it crashes at, until [`World::heal`].
+    pub crash_rate: f64,
+    /// How often a replica compacts its log after a block was synced.
+    pub compact_rate: f64,
+    /// Most envelopes that a source puts into a candidate.
+    pub cut_count: usize,
+    /// Replicas that crash come back by themselves.
+    pub restarts: bool,
+}
+
+/// The default rules and timers: a LAN, with a failover well under a second.
+pub fn default_config(n: usize) -> Config {
+    Config {
+        domain: Domain { genesis: sha256(b"sbft-sim genesis"), era: Era(0) },
+        n,
+        me: Place(0),
+        role: Role::Voter,
+        last_config: Number(0),
+        config_sequence: 0,
+        window: 8,
+        dedup_blocks: 50,
+        outstanding: 4,
+        max_message_count: 10,
+        absolute_max_bytes: 1_000_000,
+        preferred_max_bytes: 100_000,
+        forward_timeout: Duration::from_millis(150),
+        complain_timeout: Duration::from_millis(400),
+        view_change_timeout: Duration::from_millis(400),
+        view_change_timeout_cap: Duration::from_millis(3200),
+        status_interval: Duration::from_millis(100),
+        slow_primary_factor: 10,
+        plants: Plants::NONE,
+    }
+}
+
+impl Settings {
+    /// Four honest replicas, one millisecond apart, whose disks take no time.
+    pub fn calm(seed: u64, n: usize) -> Self {
+        Self {
+            seed,
+            n,
+            config: default_config(n),
+            conditions: Conditions::steady(Duration::from_millis(1)),
+            sync: (Duration::ZERO, Duration::ZERO),
+            block_sync: (Duration::from_millis(20), Duration::from_millis(20)),
+            validate: (Duration::ZERO, Duration::ZERO),
+            restart: (Duration::from_millis(100), Duration::from_millis(500)),
+            crash_rate: 0.0,
+            compact_rate: 0.0,
+            cut_count: 10,
+            restarts: true,
+        }
+    }
+}
+
+/// Something that happens to the network or a replica from outside.
+#[derive(Clone, Debug)]
+pub enum Fault {
+    /// Links from these bodies to those (masks) carry nothing.
+    Cut(u64, u64),
+    /// Links from these bodies to those carry again.
+    Mend(u64, u64),
+    /// Both ends notice that their link is gone.
+    LinkDown(usize, usize),
+    /// Both ends notice that their link is back.
+    LinkUp(usize, usize),
+    /// A body dies.
+    Crash(usize),
+    /// A dead body comes back.
+    Restart(usize),
+    /// A body dies and loses its log and its blocks.
+    Wipe(usize),
+    /// Packets fare like this from now on.
+    Conditions(Box<Conditions>),
+    /// The network behaves from now on and the dead come back; liars go on lying.
+    Heal,
+}
+
+/// What the queue holds.
+#[derive(Clone, Debug)]
+pub(crate) enum Event {
+    Deliver { from: usize, to: usize, packet: Packet },
+    Checked { body: usize, incarnation: u32, from: Place, candidate: Arc<Candidate> },
+    SyncDone { body: usize, incarnation: u32, position: u64 },
+    BlockSyncDone { body: usize, incarnation: u32, number: Number },
+    Tick { body: usize, incarnation: u32 },
+    Submit { place: Place, index: u64, variant: u8 },
+    Wake { body: usize },
+    Fault(Fault),
+}
+
+pub(crate) struct Queued {
+    pub(crate) at: Time,
+    tie: u64,
+    order: u64,
+    pub(crate) event: Event,
+}
+
+impl PartialEq for Queued {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Queued {}
+
+impl PartialOrd for Queued {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Queued {
+    /// The earliest first out of a heap that gives the greatest first.
+    fn cmp(&self, other: &Self) -> Ordering {
+        (other.at, other.tie, other.order).cmp(&(self.at, self.tie, self.order))
+    }
+}
+
+/// A send that waits for the records before it.
+#[derive(Clone, Debug)]
+pub(crate) enum Promise {
+    Broadcast(Unsigned),
+    Send(Place, Unsigned),
+    Repeat(Place, Message),
+}
+
+/// One running (or dead) replica.
+pub struct Body {
+    /// Whose key it holds.
+    pub place: Place,
+    /// The core; none while it is down.
+    pub core: Option<Replica>,
+    /// The log.
+    pub log: Log,
+    /// The block store.
+    pub store: BlockStore,
+    /// The wrapper that makes it lie; none for an honest replica.
+    pub liar: Option<Box<Liar>>,
+    /// May vote, or why not.
+    pub role: Role,
+    /// How often it has started.
+    pub incarnation: u32,
+    /// Outputs and releases carried out since the beginning: the points it can crash at.
+    pub ordinal: u64,
+    pub(crate) started: Time,
+    pub(crate) skew: Duration,
+    pub(crate) outbox: VecDeque<(u64, Promise)>,
+    pub(crate) sync_running: bool,
+    pub(crate) block_sync_running: bool,
+    pub(crate) tick: Option<Time>,
+    pub(crate) source: Source,
+    pub(crate) held: BTreeMap<Place, BTreeSet<Digest>>,
+    pub(crate) unread: BTreeMap<Place, VecDeque<Arc<Candidate>>>,
+}
+
+impl Body {
+    /// Runs.
+    pub fn is_up(&self) -> bool {
+        self.core.is_some()
+    }
+
+    /// Tells the truth.
+    pub fn is_honest(&self) -> bool {
+        self.liar.is_none()
+    }
+
+    /// The body's own clock: it starts anywhere and begins again at each start.
+    pub(crate) fn local(&self, now: Time) -> Time {
+        Time(now.since(self.started) + self.skew)
+    }
+
+    pub(crate) fn global(&self, local: Time) -> Time {
+        self.started.after(local.since(Time(self.skew)))
+    }
+}
+
+/// The whole simulated network.
+pub struct World {
+    /// What it was made of.
+    pub settings: Settings,
+    /// All randomness.
+    pub draws: Draws,
+    /// Virtual time.
+    pub now: Time,
+    /// Everyone's keys and the checker.
+    pub keys: Keys,
+    /// The network.
+    pub network: Network,
+    /// The replicas; those of the first twins come first, in order of place.
+    pub bodies: Vec<Body>,
+    /// Every envelope ever submitted.
+    pub workload: Workload,
+    /// The invariants.
+    pub checks: Checks,
+    /// What people and the determinism check see.
+    pub trace: Trace,
+    /// Packets kept back instead of sent, for scripts that deliver by hand; none in a free run.
+    pub kept: Option<Vec<(usize, usize, Packet)>>,
+    /// Crash this body when it comes to this ordinal.
+    pub crash_points: BTreeSet<(usize, u64)>,
+    pub(crate) queue: BinaryHeap<Queued>,
+    order: u64,
+    pub(crate) healed: bool,
+    pub(crate) violation: Option<Violation>,
+    pub(crate) output_buffer: Vec<Output>,
+    /// Events carried out.
+    pub events: u64,
+}
+
+impl World {
+    /// A world with one body at each place of `0..n` and a second at each place of `twins`;
+    /// `liars` says which places lie and how. Nothing has started: see [`World::start`].
+    pub fn new(settings: Settings, liars: Vec<(Place, Liar)>, twins: &[Place]) -> Self {
+        let draws = Draws::new(settings.seed);
+        let n = settings.n;
+        let keys = Keys::new(draws, settings.config.domain, n);
+        let mut places: Vec<Place> = (0..n as u16).map(Place).collect();
+        places.extend(twins);
+        let mut wrappers: BTreeMap<Place, Liar> = liars.into_iter().collect();
+        for twin in twins {
+            wrappers.entry(*twin).or_insert_with(|| Liar::new(*twin, Vec::new()));
+        }
+        let faulty: BTreeSet<Place> = wrappers.keys().copied().collect();
+        let bodies: Vec<Body> = places
+            .iter()
+            .map(|place| Body {
+                place: *place,
+                core: None,
+                log: Log::new(settings.config.domain, n),
+                store: BlockStore::default(),
+                liar: wrappers.get(place).map(|liar| Box::new(liar.clone())),
+                role: Role::Voter,
+                incarnation: 0,
+                ordinal: 0,
+                started: Time::ZERO,
+                skew: Duration::ZERO,
+                outbox: VecDeque::new(),
+                sync_running: false,
+                block_sync_running: false,
+                tick: None,
+                source: Source::new(*place, settings.config.outstanding, settings.cut_count),
+                held: BTreeMap::new(),
+                unread: BTreeMap::new(),
+            })
+            .collect();
+        let network = Network::new(draws, bodies.len(), settings.conditions.clone());
+        let checks = Checks::new(keys.clone(), &settings.config, faulty);
+        Self {
+            draws,
+            now: Time::ZERO,
+            keys,
+            network,
+            workload: Workload::default(),
+            checks,
+            trace: Trace::default(),
+            kept: None,
+            crash_points: BTreeSet::new(),
+            queue: BinaryHeap::new(),
+            order: 0,
+            healed: false,
+            violation: None,
+            output_buffer: Vec::new(),
+            events: 0,
+            bodies,
+            settings,
+        }
+    }
+
+    /// Starts every body.
+    pub fn start(&mut self) {
+        for body in 0..self.bodies.len() {
+            self.boot(body);
+            if self.bodies[body].liar.is_some() {
+                self.schedule(Duration::from_millis(10), Event::Wake { body });
+            }
+        }
+    }
+
+    /// Lets `fault` happen at `at`.
+    pub fn plan(&mut self, at: Time, fault: Fault) {
+        self.schedule_at(at, Event::Fault(fault));
+    }
+
+    /// Lets a client submit envelope `index` to a replica at `at`.
+    pub fn plan_submit(&mut self, at: Time, place: Place, index: u64, variant: u8) {
+        self.schedule_at(at, Event::Submit { place, index, variant });
+    }
+
+    pub(crate) fn schedule(&mut self, delay: Duration, event: Event) {
+        self.schedule_at(self.now.after(delay), event);
+    }
+
+    pub(crate) fn schedule_at(&mut self, at: Time, event: Event) {
+        self.order += 1;
+        // Ticks and syncs of one body at one instant must not depend on how many other events
+        // there were: the tie-break hashes what the event is about, and only then the order.
+        let tie = self.draws.bits(Purpose::Tie, &[event.about(), at.0.as_micros() as u64]);
+        self.queue.push(Queued { at, tie, order: self.order, event });
+    }
+
+    /// The first check that failed, if any.
+    pub fn violation(&self) -> Option<&Violation> {
+        self.violation.as_ref()
+    }
+
+    /// Records a failed check; the first one counts.
+    pub(crate) fn fail(&mut self, violation: Result<(), Violation>) {
+        if let Err(mut violation) = violation
+            && self.violation.is_none()
+        {
+            violation.at = self.now;
+            self.trace.note(self.now, &format!("FAILED {violation}"));
+            self.violation = Some(violation);
+        }
+    }
+
+    /// Carries out the next event if it is due at or before `until`. False when there is none or
+    /// a check has failed.
+    pub fn step(&mut self, until: Time) -> bool {
+        if self.violation.is_some() || self.queue.peek().is_none_or(|next| next.at > until) {
+            return false;
+        }
+        let Some(next) = self.queue.pop() else { return false };
+        if next.at > self.now {
+            self.fail_if_stormy(next.at);
+            self.now = next.at;
+        }
+        self.events += 1;
+        self.trace.count(next.at, next.event.about());
+        self.dispatch(next.event);
+        true
+    }
+
+    /// Runs until `until`; the clock stands there afterwards, unless a check failed.
+    pub fn run_until(&mut self, until: Time) {
+        while self.step(until) {}
+        if self.violation.is_none() {
+            self.now = self.now.max(until);
+        }
+    }
+
+    fn fail_if_stormy(&mut self, next: Time) {
+        let verdict = self.checks.time_passes(self.now, next, self.queue.len());
+        self.fail(verdict);
+    }
+
+    fn dispatch(&mut self, event: Event) {
+        match event {
+            Event::Deliver { from, to, packet } => self.receive(to, from, packet),
+            Event::Checked { body, incarnation, from, candidate } => {
+                if self.bodies[body].incarnation == incarnation {
+                    self.candidate_checked(body, from, candidate);
+                }
+            }
+            Event::SyncDone { body, incarnation, position } => {
+                if self.bodies[body].incarnation == incarnation {
+                    self.log_synced(body, position);
+                }
+            }
+            Event::BlockSyncDone { body, incarnation, number } => {
+                if self.bodies[body].incarnation == incarnation {
+                    self.blocks_synced(body, number);
+                }
+            }
+            Event::Tick { body, incarnation } => {
+                if self.bodies[body].incarnation == incarnation {
+                    self.tick(body);
+                }
+            }
+            Event::Submit { place, index, variant } => self.submit(place, index, variant),
+            Event::Wake { body } => self.wake(body),
+            Event::Fault(fault) => self.fault(fault),
+        }
+    }
+
+    /// A client hands envelope `index` to the replica at `place`.
+    pub fn submit(&mut self, place: Place, index: u64, variant: u8) {
+        let body = place.index();
+        if !self.bodies[body].is_up() || self.bodies[body].role != Role::Voter {
+            return;
+        }
+        self.trace.line(self.now, || format!("{place} accepts {}", self.workload.name(index)));
+        let incarnation = self.bodies[body].incarnation;
+        self.checks.accepted(place, incarnation, index);
+        self.bodies[body].source.accept(index, variant);
+        self.cut(body);
+    }
+
+    fn tick(&mut self, body: usize) {
+        self.bodies[body].tick = None;
+        let due = self.bodies[body]
+            .core
+            .as_ref()
+            .and_then(Replica::next_deadline)
+            .is_some_and(|deadline| deadline <= self.bodies[body].local(self.now));
+        if due {
+            let verdict = self.checks.ticked(body, self.now);
+            self.fail(verdict);
+            self.feed(body, Input::Tick);
+        } else {
+            self.arm(body);
+        }
+    }
+
+    fn fault(&mut self, fault: Fault) {
+        self.trace.line(self.now, || format!("{fault:?}"));
+        match fault {
+            Fault::Cut(from, to) => self.network.cut(from, to),
+            Fault::Mend(from, to) => self.network.mend(from, to),
+            Fault::LinkDown(one, other) => self.link(one, other, false),
+            Fault::LinkUp(one, other) => self.link(one, other, true),
+            Fault::Crash(body) => self.crash(body),
+            Fault::Restart(body) => {
+                if !self.bodies[body].is_up() {
+                    self.boot(body);
+                }
+            }
+            Fault::Wipe(body) => self.wipe(body),
+            Fault::Conditions(conditions) => self.network.conditions = *conditions,
+            Fault::Heal => self.heal(),
+        }
+    }
+
+    /// Tells both ends of a link that it came up or went down.
+    pub fn link(&mut self, one: usize, other: usize, up: bool) {
+        for (body, peer) in [(one, other), (other, one)] {
+            let peer = self.bodies[peer].place;
+            if self.bodies[body].is_up() && self.bodies[body].place != peer {
+                self.feed(body, Input::Link { peer, up });
+            }
+        }
+    }
+
+    /// From here on the network delivers everything in time and the dead come back. Liars go on.
+    pub fn heal(&mut self) {
+        self.healed = true;
+        let all = u64::MAX;
+        self.network.mend(all, all);
+        self.network.conditions = Conditions {
+            mean: Duration::from_millis(1),
+            ..Conditions::steady(self.settings.conditions.least.min(Duration::from_millis(5)))
+        };
+        self.network.rules.clear();
+        for body in 0..self.bodies.len() {
+            if !self.bodies[body].is_up()
+                && !self.bodies[body].liar.as_ref().is_some_and(|liar| liar.is_dead())
+            {
+                self.boot(body);
+            }
+        }
+        for one in 0..self.bodies.len() {
+            for other in 0..one {
+                self.link(one, other, true);
+            }
+        }
+    }
+
+    /// Bodies of one place, other than `except`.
+    pub(crate) fn bodies_at(&self, place: Place, except: usize) -> impl Iterator<Item = usize> + use<> {
+        // Twins are few and come after the first n, so this is a short walk.
+        let first = place.index();
+        let twins: Vec<usize> =
+            (self.settings.n..self.bodies.len()).filter(|b| self.bodies[*b].place == place).collect();
+        std::iter::once(first).chain(twins).filter(move |body| *body != except)
+    }
+}
+
+impl Event {
+    /// A number that tells events apart by content, for ties and the determinism check.
+    fn about(&self) -> u64 {
+        match self {
+            Self::Deliver { from, to, packet } => {
+                let label = packet.label();
+                let content = mix(mix(label.kind as u64, label.view.0), mix(label.number.0, label.tag));
+                mix(content, (*from as u64) << 32 | *to as u64)
+            }
+            Self::Checked { body, candidate, .. } => {
+                mix(1, *body as u64) ^ crate::network::short(&candidate.digest)
+            }
+            Self::SyncDone { body, position, .. } => mix(mix(2, *body as u64), *position),
+            Self::BlockSyncDone { body, number, .. } => mix(mix(3, *body as u64), number.0),
+            Self::Tick { body, .. } => mix(4, *body as u64),
+            Self::Submit { place, index, .. } => mix(mix(5, u64::from(place.0)), *index),
+            Self::Wake { body } => mix(6, *body as u64),
+            Self::Fault(_) => 7,
+        }
+    }
+}
