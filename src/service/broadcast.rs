@@ -5,6 +5,7 @@
 //! then handed over one after the other. So an envelope after a refused one is never ordered,
 //! and a slow chain or a client that takes no answers stops the reading of that stream only.
 
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -19,7 +20,7 @@ use tonic::{Status as GrpcStatus, Streaming};
 use tracing::debug;
 
 use super::Shared;
-use crate::consenter::{OrderError, Receipt};
+use crate::consenter::Receipt;
 use crate::metrics::{BROADCAST_ENQUEUE_DURATION, BROADCAST_PROCESSED_COUNT, BROADCAST_VALIDATE_DURATION};
 use crate::msg_processor::Rejection;
 use crate::node_config::Success;
@@ -30,6 +31,9 @@ use crate::wire::envelope::Parsed;
 
 /// Batches up to this length are judged where they are: a hop to another thread costs more.
 const JUDGED_IN_PLACE: usize = 2;
+/// Envelopes of a batch that one worker judges together: as few as keep all workers busy, but
+/// enough for their signatures to be cheaper than one by one.
+const JUDGED_TOGETHER: std::ops::RangeInclusive<usize> = 8..=64;
 
 /// What [`serve`] has for the client, in the order of its envelopes.
 pub(super) enum Answer {
@@ -75,9 +79,10 @@ pub(super) async fn serve(
         };
         let (batch, end) = gather(&shared, first, &mut requests);
         for judged in judge_all(&shared, batch).await {
+            let (labels, took) = ((judged.channel.clone(), judged.kind), judged.took);
             let began = Instant::now();
-            let (status, answer) = hand_over(&shared, &judged, &answers).await;
-            meters.of(&judged, status).record(judged.took, began.elapsed());
+            let (answer, status) = hand_over(&shared, judged, &answers).await;
+            meters.of(labels, status).record(took, began.elapsed());
             if answers.send(Ok(answer)).await.is_err() || status != Status::Success {
                 return;
             }
@@ -138,22 +143,23 @@ struct Judged {
 enum Verdict {
     /// To be ordered; it was judged under this config sequence.
     Order(Box<Parsed>, u64),
-    /// A config update that the filters allow, made into a config envelope.
-    Configure(Box<Parsed>, u64),
     /// Not to be ordered.
-    Refuse(Status, String),
+    Refuse(Rejection),
 }
 
 async fn judge_all(shared: &Arc<Shared>, batch: Vec<Bytes>) -> Vec<Judged> {
     let now = shared.options.clock.now();
     if batch.len() <= JUDGED_IN_PLACE {
-        return batch.into_iter().map(|envelope| judge(&shared.registrar, envelope, now)).collect();
+        return judge(&shared.registrar, &batch, now);
     }
     let (done, judged) = oneshot::channel();
     let registrar = Arc::clone(&shared.registrar);
     rayon::spawn(move || {
-        let work =
-            || batch.into_par_iter().map(|envelope| judge(&registrar, envelope, now)).collect::<Vec<_>>();
+        let share = batch.len().div_ceil(rayon::current_num_threads());
+        let share = share.clamp(*JUDGED_TOGETHER.start(), *JUDGED_TOGETHER.end());
+        let work = || -> Vec<Judged> {
+            batch.par_chunks(share).flat_map_iter(|chunk| judge(&registrar, chunk, now)).collect()
+        };
         // A panic must end this stream, not the thread pool: it goes back to the stream's task.
         if done.send(catch_unwind(AssertUnwindSafe(work))).is_err() {
             debug!("a stream ended while its envelopes were judged");
@@ -165,63 +171,60 @@ async fn judge_all(shared: &Arc<Shared>, batch: Vec<Bytes>) -> Vec<Judged> {
     }
 }
 
-fn judge(registrar: &Registrar, envelope: Bytes, now: SystemTime) -> Judged {
+/// Judges envelopes side by side: those of one channel together, which makes signatures cheaper.
+fn judge(registrar: &Registrar, envelopes: &[Bytes], now: SystemTime) -> Vec<Judged> {
     let began = Instant::now();
-    let mut judged =
-        Judged { channel: None, kind: None, verdict: refuse_bad(String::new()), took: Duration::ZERO };
-    judged.verdict = match Parsed::decode(envelope) {
-        Err(error) => refuse_bad(error.to_string()),
-        Ok(parsed) => {
-            judged.kind = HeaderType::try_from(parsed.channel_header.r#type).ok();
-            judged.channel = registrar.get(&parsed.channel_header.channel_id);
-            match &judged.channel {
-                None => refuse_bad("channel does not exist".to_owned()),
-                Some(channel) => filter(channel, parsed, now),
-            }
+    let parsed: Vec<Result<Parsed, Rejection>> =
+        envelopes.iter().map(|envelope| Parsed::decode(envelope.clone()).map_err(Rejection::from)).collect();
+    let mut by_channel: BTreeMap<&str, Vec<(usize, &Parsed)>> = BTreeMap::new();
+    for (index, parsed) in parsed.iter().enumerate() {
+        if let Ok(parsed) = parsed {
+            by_channel.entry(&parsed.channel_header.channel_id).or_default().push((index, parsed));
         }
-    };
-    judged.took = began.elapsed();
-    judged
-}
-
-fn filter(channel: &Channel, parsed: Parsed, now: SystemTime) -> Verdict {
-    let processor = channel.processor();
-    let refuse = |Rejection { status, info }| Verdict::Refuse(status, info);
-    match HeaderType::try_from(parsed.channel_header.r#type) {
-        Ok(HeaderType::ConfigUpdate) => match processor.process_normal(&parsed, now) {
-            Ok(sequence) => Verdict::Configure(Box::new(parsed), sequence),
-            Err(rejection) => refuse(rejection),
-        },
-        Ok(HeaderType::Config | HeaderType::OrdererTransaction) => {
-            refuse_bad("message is of a type that cannot be processed directly".to_owned())
-        }
-        _ => match processor.process_normal(&parsed, now) {
-            Ok(sequence) => Verdict::Order(Box::new(parsed), sequence),
-            Err(rejection) => refuse(rejection),
-        },
     }
+    let mut verdicts: Vec<(Option<Arc<Channel>>, Result<u64, Rejection>)> =
+        vec![(None, Err(no_channel())); envelopes.len()];
+    for (id, members) in by_channel {
+        let Some(channel) = registrar.get(id) else { continue };
+        let envelopes: Vec<&Parsed> = members.iter().map(|(_, parsed)| *parsed).collect();
+        for ((index, _), verdict) in members.iter().zip(channel.processor().process_all(&envelopes, now)) {
+            verdicts[*index] = (Some(Arc::clone(&channel)), verdict);
+        }
+    }
+    // What one envelope took cannot be told when signatures are checked together.
+    let took = began.elapsed() / u32::try_from(envelopes.len()).unwrap_or(u32::MAX).max(1);
+    let judged = parsed.into_iter().zip(verdicts).map(|(parsed, (channel, verdict))| {
+        let kind =
+            parsed.as_ref().ok().and_then(|parsed| HeaderType::try_from(parsed.channel_header.r#type).ok());
+        let verdict = match (parsed, verdict) {
+            (Ok(parsed), Ok(sequence)) => Verdict::Order(Box::new(parsed), sequence),
+            (Err(rejection), _) | (_, Err(rejection)) => Verdict::Refuse(rejection),
+        };
+        Judged { channel, kind, verdict, took }
+    });
+    judged.collect()
 }
 
-fn refuse_bad(info: String) -> Verdict {
-    Verdict::Refuse(Status::BadRequest, info)
+fn no_channel() -> Rejection {
+    Rejection::new(Status::BadRequest, "channel does not exist")
 }
 
-/// Hands an envelope that passed the filters to its chain.
+/// Hands an envelope that passed the filters to its chain. The second part is for [`Meters`].
 async fn hand_over(
     shared: &Shared,
-    judged: &Judged,
+    judged: Judged,
     answers: &mpsc::Sender<Result<Answer, GrpcStatus>>,
-) -> (Status, Answer) {
-    let now = |status, info| (status, Answer::Now(response(status, info)));
-    let (Some(channel), Verdict::Order(parsed, sequence) | Verdict::Configure(parsed, sequence)) =
-        (&judged.channel, &judged.verdict)
-    else {
-        let Verdict::Refuse(status, info) = &judged.verdict else {
-            return now(Status::BadRequest, "channel does not exist".to_owned());
-        };
-        debug!(status = status.as_str_name(), info, "envelope refused");
-        return now(*status, info.clone());
+) -> (Answer, Status) {
+    let now = |status, info: String| (Answer::Now(response(status, info)), status);
+    let (parsed, sequence) = match judged.verdict {
+        Verdict::Order(parsed, sequence) => (parsed, sequence),
+        Verdict::Refuse(Rejection { status, info }) => {
+            debug!(status = status.as_str_name(), info, "envelope refused");
+            return now(status, info);
+        }
     };
+    // Only envelopes of a channel that is served get this far.
+    let Some(channel) = judged.channel else { return now(Status::BadRequest, no_channel().info) };
     let chain = channel.chain();
     let ready = tokio::select! {
         ready = chain.wait_ready() => ready,
@@ -233,16 +236,11 @@ async fn hand_over(
     if let Err(not_ready) = ready {
         return now(Status::ServiceUnavailable, not_ready.to_string());
     }
-    let ordered = match &judged.verdict {
-        Verdict::Configure(..) => chain.configure(parsed.as_ref().clone(), *sequence).await,
-        _ => chain.order(parsed.as_ref().clone(), *sequence).await,
-    };
-    match ordered {
+    match chain.order(*parsed, sequence).await {
         Ok(receipt) => match shared.options.broadcast.success {
             Success::Accepted => now(Status::Success, String::new()),
-            Success::Committed => (Status::Success, Answer::WhenCommitted(receipt)),
+            Success::Committed => (Answer::WhenCommitted(receipt), Status::Success),
         },
-        Err(error @ OrderError::ConfigUpdatesNotServed) => now(Status::NotImplemented, error.to_string()),
         Err(error) => now(Status::ServiceUnavailable, error.to_string()),
     }
 }
@@ -265,13 +263,12 @@ struct Meter {
 }
 
 impl Meters {
-    fn of(&mut self, judged: &Judged, status: Status) -> &Meter {
+    fn of(&mut self, (channel, kind): (Option<Arc<Channel>>, Option<HeaderType>), status: Status) -> &Meter {
         // Names that clients make up are no labels: there would be no end of them.
-        let channel = judged.channel.as_ref().map_or("unknown", |channel| channel.id());
-        let known =
-            |meter: &Meter| meter.kind == judged.kind && meter.status == status && meter.channel == channel;
+        let channel = channel.as_ref().map_or("unknown", |channel| channel.id());
+        let known = |meter: &Meter| meter.kind == kind && meter.status == status && meter.channel == channel;
         let index = self.0.iter().position(known).unwrap_or_else(|| {
-            self.0.push(Meter::new(channel, judged.kind, status));
+            self.0.push(Meter::new(channel, kind, status));
             self.0.len() - 1
         });
         &self.0[index]

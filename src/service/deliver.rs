@@ -23,8 +23,10 @@ use crate::metrics::{
     DELIVER_BLOCKS_SENT, DELIVER_REQUESTS_COMPLETED, DELIVER_REQUESTS_RECEIVED, DELIVER_STREAMS_CLOSED,
     DELIVER_STREAMS_OPENED,
 };
+use crate::msg_processor::Rejection;
 use crate::proto::common::Status;
 use crate::proto::orderer::SeekInfo;
+use crate::proto::orderer::seek_info::SeekErrorResponse;
 use crate::registrar::Channel;
 use crate::types::{Digest, Number};
 use crate::wire::envelope::Parsed;
@@ -168,16 +170,14 @@ async fn send_blocks(
 ) -> Result<(), Stop> {
     let info = SeekInfo::decode(request.data.clone())
         .map_err(|error| refusal(Status::BadRequest, format!("the seek info does not decode: {error}")))?;
-    let best_effort =
-        info.error_response == crate::proto::orderer::seek_info::SeekErrorResponse::BestEffort as i32;
+    let best_effort = info.error_response == SeekErrorResponse::BestEffort as i32;
     let mut errored = channel.chain().errored();
     let unavailable = || refusal(Status::ServiceUnavailable, "the chain has stopped");
     if !best_effort && errored.is_errored() {
         return Err(unavailable().into());
     }
-    let forbidden = |reason| refusal(Status::Forbidden, reason);
-    let check_expiration = shared.options.broadcast.check_expiration;
-    let mut access = Access::new(channel, request, &shared.options.clock, check_expiration);
+    let forbidden = |Rejection { status, info }| refusal(status, info);
+    let mut access = Access::new(channel, request, &shared.options.clock);
     access.check().map_err(forbidden)?;
     let mut height = channel.watch_height();
     let seek = Seek::resolve(&info, *height.borrow_and_update()).map_err(|fault| {
