@@ -5,6 +5,7 @@
 //! written may be lost until the file is synced, a name until its directory is.
 
 mod memory;
+pub mod record;
 
 use std::any::Any;
 use std::fmt::Debug;

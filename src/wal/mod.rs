@@ -7,21 +7,19 @@
 //! header, and what it starts with, are durable. A *base* segment starts the log anew: older ones are void from the
 //! moment it appears, and are removed, or kept as spares to be written again.
 
-mod record;
 mod recovery;
 #[cfg(test)]
 mod tests;
 
 use std::any::Any;
-use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::disk::record::{self, FILE_HEADER, FileHeader, Kind, RECORD_HEADER};
 use crate::disk::{Access, Disk, DiskFile, RealDisk};
-use record::{RECORD_HEADER, SEGMENT_HEADER, SegmentHeader};
 
 /// How a log behaves.
 #[derive(Clone, Debug)]
@@ -143,7 +141,7 @@ struct Spare {
 /// The segment that is being written.
 #[derive(Debug)]
 struct Segment {
-    header: SegmentHeader,
+    header: FileHeader,
     name: String,
     file: Arc<dyn DiskFile>,
     len: u64,
@@ -224,7 +222,7 @@ impl Wal {
             let fit = count_that_fit(records, room);
             if fit == 0 {
                 // The old segment is synced, and stays as it is.
-                let capacity = self.options.segment_bytes - SEGMENT_HEADER as u64;
+                let capacity = self.options.segment_bytes - FILE_HEADER as u64;
                 let fit = count_that_fit(records, capacity).max(1);
                 let file_name = self.segment.name.clone();
                 self.start_segment(&records[..fit], false)?;
@@ -251,11 +249,12 @@ impl Wal {
 
     /// Goes on in a new segment that starts with `records`.
     fn start_segment(&mut self, records: &[Bytes], base: bool) -> Result<(), WalError> {
-        let header = SegmentHeader {
+        let header = FileHeader {
+            kind: Kind::Log,
             id: self.segment.header.id + 1,
             first: self.next,
             initial: records.len() as u64,
-            salt: random_salt(),
+            salt: record::random_salt(),
             base,
             recycled: false,
         };
@@ -281,11 +280,11 @@ fn create_segment(
     dir: &Path,
     options: &WalOptions,
     spares: &mut Vec<Spare>,
-    header: SegmentHeader,
+    header: FileHeader,
     records: &[Bytes],
 ) -> Result<Segment, WalError> {
     let needed: usize = records.iter().map(|record| record::encoded_len(record.len())).sum();
-    let needed = (SEGMENT_HEADER + needed) as u64;
+    let needed = (FILE_HEADER + needed) as u64;
     let spare = if needed <= options.segment_bytes { spares.pop() } else { None };
     let spare = match spare {
         Some(spare) => spare,
@@ -295,7 +294,7 @@ fn create_segment(
         }
     };
     let path = dir.join(&spare.name);
-    let header = SegmentHeader { recycled: !spare.zeros, ..header };
+    let header = FileHeader { recycled: !spare.zeros, ..header };
     let file = disk.open(&path, Access::Write).map_err(io_error("open", &path))?;
     let len = file.len().map_err(io_error("read the length of", &path))?;
     let mut bytes = header.encode().to_vec();
@@ -367,11 +366,6 @@ fn fill_file(disk: &dyn Disk, path: &Path, len: u64) -> Result<(), WalError> {
         position += chunk as u64;
     }
     file.sync().map_err(io_error("sync", path))
-}
-
-/// No secret, but nothing that a client could guess and put into an envelope.
-fn random_salt() -> u64 {
-    RandomState::new().build_hasher().finish()
 }
 
 fn segment_name(id: u64) -> String {

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::record::{self, BadHeader, RECORD_HEADER, SEGMENT_HEADER, SegmentHeader, Tail};
 use super::{
     FRESH_SPARE, LOCK, MAX_SPARES, NEW, Recovered, SEGMENT_SUFFIX, SPARE_SUFFIX, Segment, Spare, Wal,
-    WalError, WalOptions, create_segment, fill_file, io_error, random_salt, retire, segment_name,
+    WalError, WalOptions, create_segment, fill_file, io_error, retire, segment_name,
 };
+use crate::disk::record::{self, BadHeader, FILE_HEADER, FileHeader, Kind, RECORD_HEADER, Tail};
 use crate::disk::{self, Access, Disk};
 
 pub(super) fn open(
@@ -35,11 +35,12 @@ pub(super) fn open(
     let (segment, next, older) = match log {
         None => {
             recovered.created = true;
-            let header = SegmentHeader {
+            let header = FileHeader {
+                kind: Kind::Log,
                 id: 1,
                 first: 0,
                 initial: 0,
-                salt: random_salt(),
+                salt: record::random_salt(),
                 base: true,
                 recycled: false,
             };
@@ -85,7 +86,7 @@ struct Log {
 }
 
 struct ReadSegment {
-    header: SegmentHeader,
+    header: FileHeader,
     bytes: Bytes,
     scan: record::Scan,
     /// The file's own length; `bytes` is filled up with zeros.
@@ -119,7 +120,7 @@ fn read_segment(disk: &dyn Disk, dir: &Path, id: u64, segment_bytes: u64) -> Res
     let file_len = file.len().map_err(io_error("read the length of", &path))?;
     let mut bytes = disk::read(&*file, 0, file_len as usize).map_err(io_error("read", &path))?;
     let corrupt = |reason: &str| WalError::Corrupt { file: path.clone(), offset: 0, reason: reason.into() };
-    let header = match SegmentHeader::decode(&bytes) {
+    let header = match FileHeader::decode(Kind::Log, &bytes) {
         Ok(header) => header,
         Err(BadHeader::Version(found)) => {
             return Err(WalError::Version { file: path, found, expected: record::VERSION });
@@ -181,7 +182,7 @@ fn mend_last(
     let len = (read.bytes.len() as u64).max(segment_bytes);
     let to_fill = if read.file_len < len { (len as usize) - start } else { bytes.len() + RECORD_HEADER };
     bytes.resize(to_fill.max(bytes.len()).min(len as usize - start), 0);
-    assert!(start >= SEGMENT_HEADER, "the header is never written again");
+    assert!(start >= FILE_HEADER, "the header is never written again");
 
     let file = disk.open(&path, Access::Write).map_err(io_error("open", &path))?;
     file.write_all_at(&bytes, start as u64).map_err(io_error("write", &path))?;

@@ -166,7 +166,7 @@ fn case_90_a_tail_truncated_at_any_byte_is_cut_off() {
                 assert_eq!(recovered.records, [&records[..kept], &[record(77, 7)]].concat());
             }
             Err(error) => {
-                assert!(len < SEGMENT_HEADER, "truncated to {len}: {error}");
+                assert!(len < FILE_HEADER, "truncated to {len}: {error}");
                 assert!(matches!(error, WalError::Corrupt { offset: 0, .. }), "{error}");
             }
         }
@@ -189,7 +189,7 @@ fn case_90_a_flipped_bit_in_a_record_synced_before_is_refused_with_file_and_offs
                 Ok((_, recovered)) => {
                     let kept = recovered.records.len();
                     assert_eq!(recovered.records, records[..kept], "bit {bit} of byte {at}");
-                    assert!(at >= SEGMENT_HEADER, "bit {bit} of byte {at} of the header");
+                    assert!(at >= FILE_HEADER, "bit {bit} of byte {at} of the header");
                     assert!(kept >= 4, "bit {bit} of byte {at}: {kept} records");
                     // Padding is not checked: it means nothing.
                     assert!(at >= start || kept == 7, "bit {bit} of byte {at}: {kept} records");
@@ -205,7 +205,7 @@ fn case_90_a_flipped_bit_in_a_record_synced_before_is_refused_with_file_and_offs
             }
         }
     }
-    assert!(refused > 3 * SEGMENT_HEADER);
+    assert!(refused > 3 * FILE_HEADER);
 }
 
 #[test]
@@ -253,7 +253,7 @@ fn a_payload_that_looks_like_a_record_does_not_turn_a_torn_tail_into_corruption(
     let (mut wal, _) = open(&disk).expect("open");
     write(&mut wal, &[record(1, 8)]);
     // What a client could make without knowing the salt: a record that claims to be far ahead.
-    let guess = SegmentHeader { salt: 0, ..wal.segment.header };
+    let guess = FileHeader { salt: 0, ..wal.segment.header };
     let mut payload = Vec::new();
     record::encode(&mut payload, &guess, 9, 9, b"x");
     write(&mut wal, &[payload.into()]);
@@ -446,9 +446,9 @@ fn random_and_damaged_bytes_never_panic() {
         disk.set_contents(&path, &bytes);
         let _ = open(&disk);
         // With a good header, so that the records are looked at.
-        let header = SegmentHeader::decode(&whole).expect("a header");
+        let header = FileHeader::decode(Kind::Log, &whole).expect("a header");
         bytes.resize(4096, 0);
-        bytes[..SEGMENT_HEADER].copy_from_slice(&header.encode());
+        bytes[..FILE_HEADER].copy_from_slice(&header.encode());
         disk.set_contents(&path, &bytes);
         let _ = open(&disk);
     }

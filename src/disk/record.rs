@@ -1,71 +1,94 @@
-//! The bytes of a segment: header, records, and how a torn tail is told from corruption.
+//! Files of checksummed records, and how a torn tail is told from corruption.
 //!
-//! A segment starts with a header of 64 bytes; records follow at multiples of 8 bytes, each a
-//! header of 32 bytes and the payload. All numbers are little-endian.
+//! A file (a segment of the log, a file of the ledger) starts with a header of 64 bytes; records
+//! follow at multiples of 8 bytes, each a header of 32 bytes and the payload. All numbers are
+//! little-endian.
 //!
 //! | record bytes | meaning |
 //! | --- | --- |
-//! | 0..4 | CRC-32 of segment id, salt and bytes 4..32 |
+//! | 0..4 | CRC-32 of the file's salt and id and of bytes 4..32 |
 //! | 4..8 | payload length |
-//! | 8..16 | sequence: counts the log's records and never starts again |
+//! | 8..16 | sequence: counts all records, over all files |
 //! | 16..24 | durable: every record with a lower sequence was synced before this one was written |
 //! | 24..28 | CRC-32 of the payload |
 //! | 28..32 | zero |
 //!
 //! **Torn or corrupt?** A crash may lose any part of what was not synced, so a bad record with a
-//! good one after it can be an ordinary power failure: both were in one unsynced batch. The field
-//! `durable` tells: if any record further on says that the bad one had been synced before, its
-//! loss is corruption; if none does, it is the torn tail of a batch that nobody relied on.
+//! good one after it can be an ordinary power failure: neither was synced. The field `durable`
+//! tells: if any record further on says that the bad one had been synced before, its loss is
+//! corruption; if none does, it is the torn tail of something that nobody relied on.
 //!
-//! **Stale bytes.** A recycled segment is full of an earlier segment's records. The salt, random
-//! for each segment, keeps them from counting, and also what a client may have put into a payload
-//! to look like a record.
+//! **Stale bytes.** A recycled file is full of earlier records. The salt, random for each file,
+//! keeps them from counting, and also what a client may have put into a payload to look like a
+//! record.
+
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+use std::ops::Range;
 
 use bytes::Bytes;
 
-/// Length of a segment's header.
-pub(super) const SEGMENT_HEADER: usize = 64;
+/// Length of a file's header.
+pub const FILE_HEADER: usize = 64;
 /// Length of a record's header.
-pub(super) const RECORD_HEADER: usize = 32;
-/// Format version in the segment header.
-pub(super) const VERSION: u32 = 1;
+pub const RECORD_HEADER: usize = 32;
+/// Format version in the file header.
+pub const VERSION: u32 = 1;
 
-const MAGIC: [u8; 8] = *b"SBFT-WAL";
 const BASE: u32 = 1;
 const RECYCLED: u32 = 2;
 
-/// What a segment's header says.
+/// What a file is for; part of its first bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct SegmentHeader {
-    /// The segment's number; its file name says the same.
-    pub(super) id: u64,
-    /// Sequence of its first record.
-    pub(super) first: u64,
-    /// How many records it had when it got its name, and so durable from the start.
-    pub(super) initial: u64,
-    /// Part of every checksum in it.
-    pub(super) salt: u64,
-    /// The log starts here: what older segments hold is void.
-    pub(super) base: bool,
-    /// The file held another segment before, whose bytes may follow the last record.
-    pub(super) recycled: bool,
+pub enum Kind {
+    /// A segment of a log.
+    Log,
+    /// A file of a ledger.
+    Ledger,
 }
 
-/// Why a segment's header is no good.
+impl Kind {
+    fn magic(self) -> [u8; 8] {
+        match self {
+            Self::Log => *b"SBFT-WAL",
+            Self::Ledger => *b"SBFT-BLK",
+        }
+    }
+}
+
+/// What a file's header says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum BadHeader {
+pub struct FileHeader {
+    /// What the file is for.
+    pub kind: Kind,
+    /// The file's number; its name says the same.
+    pub id: u64,
+    /// Sequence of its first record.
+    pub first: u64,
+    /// How many records it had when it got its name, and so durable from the start.
+    pub initial: u64,
+    /// Part of every checksum in it.
+    pub salt: u64,
+    /// The log starts here: what older files hold is void.
+    pub base: bool,
+    /// It held other records before, whose bytes may follow the last of these.
+    pub recycled: bool,
+}
+
+/// Why a file's header is no good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BadHeader {
     /// Too short, or magic or checksum are wrong.
     Unreadable,
     /// Good, but of this other version.
     Version(u32),
 }
 
-impl SegmentHeader {
+impl FileHeader {
     /// The header's bytes.
-    pub(super) fn encode(&self) -> [u8; SEGMENT_HEADER] {
+    pub fn encode(&self) -> [u8; FILE_HEADER] {
         let flags = if self.base { BASE } else { 0 } | if self.recycled { RECYCLED } else { 0 };
-        let mut bytes = [0; SEGMENT_HEADER];
-        bytes[0..8].copy_from_slice(&MAGIC);
+        let mut bytes = [0; FILE_HEADER];
+        bytes[0..8].copy_from_slice(&self.kind.magic());
         bytes[8..12].copy_from_slice(&VERSION.to_le_bytes());
         bytes[12..16].copy_from_slice(&flags.to_le_bytes());
         bytes[16..24].copy_from_slice(&self.id.to_le_bytes());
@@ -77,10 +100,10 @@ impl SegmentHeader {
         bytes
     }
 
-    /// Reads a header.
-    pub(super) fn decode(bytes: &[u8]) -> Result<Self, BadHeader> {
-        let Some(bytes) = bytes.get(..SEGMENT_HEADER) else { return Err(BadHeader::Unreadable) };
-        if bytes[..8] != MAGIC || u32_at(bytes, 60) != crc32fast::hash(&bytes[..60]) {
+    /// Reads the header of a file that should be of this kind.
+    pub fn decode(kind: Kind, bytes: &[u8]) -> Result<Self, BadHeader> {
+        let Some(bytes) = bytes.get(..FILE_HEADER) else { return Err(BadHeader::Unreadable) };
+        if bytes[..8] != kind.magic() || u32_at(bytes, 60) != crc32fast::hash(&bytes[..60]) {
             return Err(BadHeader::Unreadable);
         }
         let version = u32_at(bytes, 8);
@@ -89,6 +112,7 @@ impl SegmentHeader {
         }
         let flags = u32_at(bytes, 12);
         Ok(Self {
+            kind,
             id: u64_at(bytes, 16),
             first: u64_at(bytes, 24),
             salt: u64_at(bytes, 32),
@@ -100,64 +124,60 @@ impl SegmentHeader {
 }
 
 /// Bytes that a record with a payload of this length takes.
-pub(super) fn encoded_len(payload: usize) -> usize {
+pub fn encoded_len(payload: usize) -> usize {
     RECORD_HEADER + payload.next_multiple_of(8)
 }
 
 /// Appends a record to `out`.
-pub(super) fn encode(
-    out: &mut Vec<u8>,
-    segment: &SegmentHeader,
-    sequence: u64,
-    durable: u64,
-    payload: &[u8],
-) {
+pub fn encode(out: &mut Vec<u8>, file: &FileHeader, sequence: u64, durable: u64, payload: &[u8]) {
     let mut header = [0; RECORD_HEADER];
     header[4..8].copy_from_slice(&(payload.len() as u32).to_le_bytes());
     header[8..16].copy_from_slice(&sequence.to_le_bytes());
     header[16..24].copy_from_slice(&durable.to_le_bytes());
     header[24..28].copy_from_slice(&crc32fast::hash(payload).to_le_bytes());
-    let checksum = header_checksum(segment, &header);
+    let checksum = header_checksum(file, &header);
     header[0..4].copy_from_slice(&checksum.to_le_bytes());
     out.extend(header);
     out.extend(payload);
     out.resize(out.len().next_multiple_of(8), 0);
 }
 
-/// What a segment holds.
+/// What a file holds.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Scan {
-    /// The good records from the start, in order.
-    pub(super) records: Vec<Bytes>,
+pub struct Scan {
+    /// The payloads of the good records from the start, in order.
+    pub records: Vec<Bytes>,
+    /// Where each record starts.
+    pub positions: Vec<usize>,
     /// Where the next record belongs.
-    pub(super) end: usize,
+    pub end: usize,
     /// Position of the first record that may be unsynced; `end` if there is none.
-    pub(super) maybe_unsynced: usize,
+    pub maybe_unsynced: usize,
     /// What comes after `end`.
-    pub(super) tail: Tail,
+    pub tail: Tail,
 }
 
-/// What follows the last good record of a segment.
+/// What follows the last good record of a file.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Tail {
-    /// Nothing.
+pub enum Tail {
+    /// Nothing, or old bytes.
     Clean,
-    /// The rest of a batch that was never synced: this many bytes.
+    /// What is left of records that were never synced: this many bytes.
     Torn(usize),
     /// A record that had been synced is gone, and why that is known.
     Corrupt(String),
 }
 
-/// Reads a segment's bytes, whose length is a multiple of 8, by its header's word.
-pub(super) fn scan(bytes: &Bytes, segment: &SegmentHeader) -> Scan {
+/// Reads a file's bytes, whose length is a multiple of 8, by its header's word.
+pub fn scan(bytes: &Bytes, file: &FileHeader) -> Scan {
     let mut records = Vec::new();
     let mut positions = Vec::new();
     assert!(bytes.len().is_multiple_of(8), "records start at multiples of 8 bytes");
-    let mut end = SEGMENT_HEADER.min(bytes.len());
-    let mut durable = segment.first;
+    let mut end = FILE_HEADER.min(bytes.len());
+    let mut durable = file.first;
     let mut reason = String::from("the file ends");
     while end < bytes.len() {
-        match record_at(bytes, end, segment, segment.first + records.len() as u64) {
+        match record_at(bytes, end, file, file.first.saturating_add(records.len() as u64)) {
             Ok((payload, says)) => {
                 positions.push(end);
                 records.push(bytes.slice(payload.clone()));
@@ -170,23 +190,24 @@ pub(super) fn scan(bytes: &Bytes, segment: &SegmentHeader) -> Scan {
             }
         }
     }
-    let expected = segment.first + records.len() as u64;
+    let expected = file.first.saturating_add(records.len() as u64);
     // The last record's word says how far the log was durable before its batch.
-    let durable = durable.max(segment.first.saturating_add(segment.initial)) - segment.first;
+    let durable = durable.max(file.first.saturating_add(file.initial)) - file.first;
     let maybe_unsynced = usize::try_from(durable).ok().and_then(|index| positions.get(index)).copied();
     let maybe_unsynced = maybe_unsynced.unwrap_or(end);
-    let tail = judge_tail(bytes, end, segment, expected, reason);
-    Scan { records, end, maybe_unsynced, tail }
+    let tail = judge_tail(bytes, end, file, expected, reason);
+    Scan { records, positions, end, maybe_unsynced, tail }
 }
 
-fn judge_tail(bytes: &Bytes, end: usize, segment: &SegmentHeader, expected: u64, reason: String) -> Tail {
-    if expected < segment.first.saturating_add(segment.initial) {
-        return Tail::Corrupt(format!("{reason}, and the segment was written with it"));
+fn judge_tail(bytes: &Bytes, end: usize, file: &FileHeader, expected: u64, reason: String) -> Tail {
+    if expected < file.first.saturating_add(file.initial) {
+        return Tail::Corrupt(format!("{reason}, and the file was made with it"));
     }
+    let most = (bytes.len() / RECORD_HEADER) as u64;
     let mut torn_to = end;
     for position in (end..bytes.len()).step_by(8) {
-        let Some(header) = Header::decode(bytes, position, segment) else { continue };
-        if header.sequence < expected {
+        let Some(header) = Header::decode(bytes, position, file) else { continue };
+        if header.sequence < expected || header.sequence - expected > most {
             continue;
         }
         if header.durable > expected {
@@ -196,20 +217,22 @@ fn judge_tail(bytes: &Bytes, end: usize, segment: &SegmentHeader, expected: u64,
         }
         torn_to = torn_to.max(position + encoded_len(header.len)).min(bytes.len());
     }
-    if !segment.recycled {
+    if !file.recycled {
         let last = bytes[end..].iter().rposition(|byte| *byte != 0);
         torn_to = torn_to.max(last.map_or(end, |last| end + last + 1));
     }
     if torn_to == end { Tail::Clean } else { Tail::Torn(torn_to - end) }
 }
 
-fn record_at(
-    bytes: &Bytes,
+/// The range of the payload of record `expected`, which should start at `position`, and its word
+/// `durable`; or what is wrong there.
+pub fn record_at(
+    bytes: &[u8],
     position: usize,
-    segment: &SegmentHeader,
+    file: &FileHeader,
     expected: u64,
-) -> Result<(std::ops::Range<usize>, u64), String> {
-    let Some(header) = Header::decode(bytes, position, segment) else {
+) -> Result<(Range<usize>, u64), String> {
+    let Some(header) = Header::decode(bytes, position, file) else {
         return Err(format!("there is no record {expected}"));
     };
     if header.sequence != expected {
@@ -233,17 +256,14 @@ struct Header {
 }
 
 impl Header {
-    fn decode(bytes: &[u8], position: usize, segment: &SegmentHeader) -> Option<Self> {
+    fn decode(bytes: &[u8], position: usize, file: &FileHeader) -> Option<Self> {
         let header: &[u8; RECORD_HEADER] = bytes.get(position..position + RECORD_HEADER)?.try_into().ok()?;
         let (sequence, durable) = (u64_at(header, 8), u64_at(header, 16));
         // Cheap tests first: this runs at every eighth byte after the last record.
-        if durable > sequence || durable < segment.first || u32_at(header, 28) != 0 {
+        if durable > sequence || durable < file.first || u32_at(header, 28) != 0 {
             return None;
         }
-        if sequence - segment.first > (bytes.len() / RECORD_HEADER) as u64 {
-            return None;
-        }
-        if u32_at(header, 0) != header_checksum(segment, header) {
+        if u32_at(header, 0) != header_checksum(file, header) {
             return None;
         }
         Some(Self {
@@ -255,10 +275,15 @@ impl Header {
     }
 }
 
-fn header_checksum(segment: &SegmentHeader, header: &[u8; RECORD_HEADER]) -> u32 {
+/// No secret, but nothing that a client could guess and put into an envelope.
+pub fn random_salt() -> u64 {
+    RandomState::new().build_hasher().finish()
+}
+
+fn header_checksum(file: &FileHeader, header: &[u8; RECORD_HEADER]) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
-    hasher.update(&segment.salt.to_le_bytes());
-    hasher.update(&segment.id.to_le_bytes());
+    hasher.update(&file.salt.to_le_bytes());
+    hasher.update(&file.id.to_le_bytes());
     hasher.update(&header[4..]);
     hasher.finalize()
 }
