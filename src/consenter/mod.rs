@@ -6,6 +6,7 @@
 //! as a floor in benches). A third, over a stream that exists already, needs only these traits.
 
 pub mod error;
+pub mod sbft;
 pub mod solo;
 pub mod status;
 pub mod support;

@@ -49,8 +49,8 @@ pub struct IntakeConfig {
     pub outstanding: usize,
     /// Envelopes in the pool at most, from accepted to committed.
     pub pool_count: usize,
-    /// Bytes (payload plus signature) in the pool at most. A single envelope always fits into an
-    /// empty pool.
+    /// Once the pool has this many bytes (payload plus signature) no envelope is taken; so it
+    /// holds less than this and one envelope more.
     pub pool_bytes: u64,
     /// D: for how many blocks committed ids are remembered.
     pub dedup_blocks: u64,
@@ -292,7 +292,7 @@ impl Intake {
         [self.timer, pause].into_iter().flatten().min()
     }
 
-    /// Whether the next envelope, if it is small, would be accepted. The driver stops taking
+    /// Whether the next envelope would be accepted, if its id is new. The driver stops taking
     /// envelopes from its clients while there is no room.
     pub fn has_room(&self) -> bool {
         self.pool.len() < self.config.pool_count && self.pool_bytes < self.config.pool_bytes
@@ -329,8 +329,7 @@ impl Intake {
             return;
         }
         let size = u64::from(envelope.size);
-        let fits = self.pool.is_empty() || self.pool_bytes + size <= self.config.pool_bytes;
-        if !fits || self.pool.len() >= self.config.pool_count {
+        if !self.has_room() {
             outputs.push(IntakeOutput::Full(id));
             return;
         }

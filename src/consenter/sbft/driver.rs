@@ -1,0 +1,520 @@
+//! The protocol task: one replica and one intake, stepped in one loop.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::Bytes;
+use tokio::sync::{mpsc, oneshot};
+
+use super::super::{Errored, NotCommitted};
+use super::log::LogJob;
+use super::notes::{Notes, gauges};
+use super::receive::{Charge, judge_again};
+use super::release::{Promise, To, What};
+use super::repair::Asked;
+use super::shared::{Event, ORDERS, Order, Permit, Shared, Snapshot, offload};
+use crate::intake::{Batch, Envelope, Intake, IntakeInput, IntakeOutput};
+use crate::metrics;
+use crate::pbft::message::Message;
+use crate::pbft::{Input, Note, Output, Replica};
+use crate::transport::Class;
+use crate::types::{Candidate, CommittedBlock, Digest, Number, RequestId, Time, Verified};
+use crate::wire::checker::check_candidate;
+use crate::wire::envelope::Parsed;
+use crate::wire::repair::{self, Repair};
+use crate::wire::{MAX_CANDIDATES_PER_FETCH, candidate, record};
+
+/// Events taken at once.
+const EVENTS_AT_ONCE: usize = 256;
+/// Batches longer than this are encoded and hashed on the worker threads.
+const LARGE_BATCH: usize = 64 << 10;
+/// How old the snapshot for people and metrics may be while something happens.
+const SNAPSHOT_AGE: Duration = Duration::from_millis(50);
+/// Ticks are at least this far apart, whatever deadlines say: timers are no finer.
+const TICK: Duration = Duration::from_millis(1);
+
+/// Where the driver's work goes.
+pub(super) struct Outlets {
+    pub(super) log: mpsc::Sender<LogJob>,
+    pub(super) promises: mpsc::Sender<Promise>,
+    pub(super) blocks: mpsc::Sender<Arc<CommittedBlock>>,
+    /// Back to the driver, for work done elsewhere.
+    pub(super) events: mpsc::Sender<Event>,
+}
+
+/// Where its work comes from.
+pub(super) struct Inlets {
+    pub(super) events: mpsc::Receiver<Event>,
+    pub(super) loopback: mpsc::UnboundedReceiver<Verified<Message>>,
+    pub(super) orders: mpsc::Receiver<Order>,
+}
+
+/// The state machines and what surrounds them.
+pub(super) struct Driver {
+    shared: Arc<Shared>,
+    replica: Replica,
+    intake: Intake,
+    outlets: Outlets,
+    asked: Arc<Asked>,
+    /// Room that origins' candidates take, until the core releases them.
+    permits: HashMap<Charge, Permit>,
+    /// Who waits for the commit of an envelope.
+    waiters: HashMap<RequestId, Vec<oneshot::Sender<Result<Number, NotCommitted>>>>,
+    /// Orders that found no room, oldest first.
+    stalled: VecDeque<Order>,
+    /// Orders given to the intake and not answered yet, in order.
+    answering: VecDeque<Order>,
+    outputs: Vec<Output>,
+    intake_outputs: Vec<IntakeOutput>,
+    released: Vec<Digest>,
+    /// First record of every log.
+    epoch: Bytes,
+    /// Records given to the log since the start.
+    persisted: u64,
+    log_bytes: u64,
+    compact_bytes: u64,
+    compact_due: bool,
+    records: Vec<Bytes>,
+    promises: Vec<Promise>,
+    blocks: Vec<Arc<CommittedBlock>>,
+    notes: Notes,
+    snapshot_at: Instant,
+    snapshot_due: bool,
+    last_tick: Instant,
+}
+
+/// The log or the block thread has ended: the chain has failed.
+struct Ended;
+
+impl Driver {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        replica: (Replica, Vec<Output>),
+        intake: Intake,
+        outlets: Outlets,
+        asked: Arc<Asked>,
+        epoch: Bytes,
+        compact_bytes: u64,
+    ) -> Self {
+        let (replica, outputs) = replica;
+        Self {
+            shared,
+            replica,
+            intake,
+            outlets,
+            asked,
+            permits: HashMap::new(),
+            waiters: HashMap::new(),
+            stalled: VecDeque::new(),
+            answering: VecDeque::new(),
+            outputs,
+            intake_outputs: Vec::new(),
+            released: Vec::new(),
+            epoch,
+            persisted: 0,
+            log_bytes: 0,
+            compact_bytes,
+            compact_due: false,
+            records: Vec::new(),
+            promises: Vec::new(),
+            blocks: Vec::new(),
+            notes: Notes::default(),
+            snapshot_at: Instant::now(),
+            snapshot_due: true,
+            last_tick: Instant::now(),
+        }
+    }
+
+    /// Runs until the chain is halted or fails.
+    pub(super) async fn run(mut self, mut inlets: Inlets, mut errored: Errored) {
+        let mut own = Vec::new();
+        let mut events = Vec::new();
+        let mut orders = Vec::new();
+        if self.settle().await.is_err() {
+            return;
+        }
+        loop {
+            let wakeup = self.wakeup();
+            let takes_orders = self.takes_orders();
+            tokio::select! {
+                biased;
+                () = errored.wait() => return,
+                _ = inlets.loopback.recv_many(&mut own, EVENTS_AT_ONCE) => {}
+                _ = inlets.events.recv_many(&mut events, EVENTS_AT_ONCE) => {}
+                _ = inlets.orders.recv_many(&mut orders, ORDERS), if takes_orders => {}
+                () = wakeup => {}
+            }
+            // Whatever woke the task, the others that wait get their turn too.
+            while events.len() < EVENTS_AT_ONCE
+                && let Ok(event) = inlets.events.try_recv()
+            {
+                events.push(event);
+            }
+            while takes_orders
+                && orders.len() < ORDERS
+                && let Ok(order) = inlets.orders.try_recv()
+            {
+                orders.push(order);
+            }
+
+            let now = self.shared.now();
+            let me = self.shared.members.me;
+            for message in own.drain(..) {
+                self.replica.step(now, Input::Message { from: me, message }, &mut self.outputs);
+            }
+            for event in events.drain(..) {
+                self.event(now, event);
+            }
+            self.order(now, &mut orders);
+            self.tick(now);
+            if self.settle().await.is_err() {
+                return;
+            }
+            self.publish();
+        }
+    }
+
+    /// Sleeps until the next deadline of either state machine.
+    fn wakeup(&self) -> impl Future<Output = ()> + Send + 'static {
+        let deadline =
+            [self.replica.next_deadline(), self.intake.next_deadline()].into_iter().flatten().min();
+        let snapshot = self.snapshot_due.then(|| self.snapshot_at + SNAPSHOT_AGE);
+        let deadline = deadline.map(|deadline| (self.shared.begun + deadline.0).max(self.last_tick + TICK));
+        let wakeup = [deadline, snapshot].into_iter().flatten().min();
+        async move {
+            match wakeup {
+                Some(wakeup) => tokio::time::sleep_until(wakeup.into()).await,
+                None => std::future::pending().await,
+            }
+        }
+    }
+
+    fn takes_orders(&self) -> bool {
+        self.stalled.is_empty() && self.intake.has_room()
+    }
+
+    fn tick(&mut self, now: Time) {
+        if self.replica.next_deadline().is_some_and(|deadline| deadline <= now) {
+            self.last_tick = Instant::now();
+            self.replica.step(now, Input::Tick, &mut self.outputs);
+        }
+        if self.intake.next_deadline().is_some_and(|deadline| deadline <= now) {
+            self.last_tick = Instant::now();
+            self.intake.step(now, IntakeInput::Tick, &mut self.intake_outputs);
+        }
+    }
+
+    fn event(&mut self, now: Time, event: Event) {
+        let input = match event {
+            Event::Message { from, message } => Input::Message { from, message },
+            Event::Candidate { from, candidate, config_sequence, permit } => {
+                let value = candidate.get();
+                self.charge((from, value.digest), permit);
+                // Only what came from its origin is released by the core one day.
+                if from == value.origin && from != self.shared.members.me {
+                    self.intake.step(now, IntakeInput::Seen(value.clone()), &mut self.intake_outputs);
+                }
+                Input::Candidate { from, candidate, config_sequence }
+            }
+            Event::Invalid { from, digest, config_sequence, permit } => {
+                self.charge((from, digest), permit);
+                Input::InvalidCandidate { from, digest, config_sequence }
+            }
+            Event::Own { candidate, config_sequence } => {
+                return self.own_candidate(now, candidate, config_sequence);
+            }
+            Event::Wanted { from, digests } => Input::CandidatesWanted { from, digests },
+            Event::Blocks { from, blocks } => Input::Blocks { from, blocks },
+            Event::Durable(number) => {
+                self.compact_due = self.log_bytes >= self.compact_bytes;
+                Input::BlocksDurable(number)
+            }
+            Event::Link { peer, up } => Input::Link { peer, up },
+            Event::Revalidated { id, config_sequence, valid } => {
+                let input = IntakeInput::Revalidated { id, config_sequence, valid };
+                return self.intake.step(now, input, &mut self.intake_outputs);
+            }
+            Event::Watch { id, reply } => return self.watch(id, reply),
+        };
+        self.replica.step(now, input, &mut self.outputs);
+    }
+
+    /// Keeps room taken until the core releases the candidate; room for one that is charged
+    /// already is given back at once.
+    fn charge(&mut self, charge: Charge, permit: Option<Permit>) {
+        if let Some(permit) = permit {
+            self.permits.entry(charge).or_insert(permit);
+        }
+    }
+
+    fn watch(&mut self, id: RequestId, reply: oneshot::Sender<Result<Number, NotCommitted>>) {
+        let answer = match self.intake.committed_in(&id) {
+            Some(number) => Ok(number),
+            None if self.intake.is_waiting(&id) => {
+                self.waiters.entry(id).or_default().push(reply);
+                return;
+            }
+            None => Err(NotCommitted::Dropped),
+        };
+        // The one who asked may be gone.
+        let _gone = reply.send(answer);
+    }
+
+    /// Gives orders to the intake: those that waited for room first.
+    fn order(&mut self, now: Time, orders: &mut Vec<Order>) {
+        self.stalled.retain(|order| !order.reply.is_closed());
+        if !self.stalled.is_empty() && self.intake.has_room() {
+            let stalled = std::mem::take(&mut self.stalled);
+            self.answering.extend(stalled);
+        }
+        // Whoever has given up meanwhile was told that it was not accepted.
+        self.answering.extend(orders.drain(..).filter(|order| !order.reply.is_closed()));
+        if self.answering.is_empty() {
+            return;
+        }
+        let envelopes = self.answering.iter().map(|order| order.envelope.clone()).collect();
+        self.intake.step(now, IntakeInput::Envelopes(envelopes), &mut self.intake_outputs);
+    }
+
+    /// Works off all outputs, and what they lead to, and hands the result on.
+    async fn settle(&mut self) -> Result<(), Ended> {
+        let now = self.shared.now();
+        while !self.outputs.is_empty() || !self.intake_outputs.is_empty() {
+            for output in std::mem::take(&mut self.outputs) {
+                self.output(now, output);
+            }
+            // After the commits of the same step, so that what was committed is not taken back.
+            for digest in std::mem::take(&mut self.released) {
+                self.intake.step(now, IntakeInput::Released(digest), &mut self.intake_outputs);
+            }
+            for output in std::mem::take(&mut self.intake_outputs) {
+                self.intake_output(now, output);
+            }
+        }
+        self.flush().await
+    }
+
+    fn output(&mut self, now: Time, output: Output) {
+        let shared = &self.shared;
+        match output {
+            Output::Persist(record) => {
+                let bytes = record::encode(&record);
+                self.persisted += 1;
+                self.log_bytes += bytes.len() as u64;
+                self.records.push(bytes);
+            }
+            Output::Broadcast(unsigned) => self.promise(To::All, What::Unsigned(unsigned)),
+            Output::Send(place, unsigned) => self.promise(To::One(place), What::Unsigned(unsigned)),
+            Output::Repeat(place, message) => self.promise(To::One(place), What::Signed(message)),
+            Output::Tell(place, message) => shared.send(place, Class::Votes, shared.frame(&message)),
+            Output::TellAll(message) => shared.send_all(Class::Votes, &shared.frame(&message)),
+            Output::SendCandidate(place, candidate) => {
+                let frame = repair::encode(&Repair::Candidate(candidate.encoding.clone()));
+                shared.send(place, Class::Repair, frame);
+            }
+            Output::FetchCandidates(place, digests) => {
+                for digests in digests.chunks(MAX_CANDIDATES_PER_FETCH) {
+                    let frame = repair::encode(&Repair::FetchCandidates(digests.to_vec()));
+                    shared.send(place, Class::Repair, frame);
+                }
+            }
+            Output::FetchBlocks { from, first, last } => {
+                self.asked.ask(from);
+                shared.send(from, Class::Repair, repair::encode(&Repair::FetchBlocks { first, last }));
+            }
+            Output::CommitBlock(block) => {
+                self.blocks.push(block.clone());
+                self.intake.step(now, IntakeInput::Committed(block), &mut self.intake_outputs);
+            }
+            Output::Validate(candidate) => {
+                let again = judge_again(shared.clone(), candidate, self.outlets.events.clone());
+                shared.spawn(again);
+            }
+            Output::Release { origin, digest } => {
+                self.permits.remove(&(origin, digest));
+                self.released.push(digest);
+            }
+            Output::Accuse(offence) => self.notes.accuse(shared, &offence),
+            Output::Note(note) => {
+                if matches!(note, Note::Suspected { .. } | Note::EnteredView { .. } | Note::Halted { .. }) {
+                    self.snapshot_at = Instant::now() - SNAPSHOT_AGE;
+                }
+                self.notes.note(shared, note);
+            }
+        }
+    }
+
+    fn promise(&mut self, to: To, what: What) {
+        self.promises.push(Promise { after: self.persisted, to, what });
+    }
+
+    fn intake_output(&mut self, now: Time, output: IntakeOutput) {
+        match output {
+            IntakeOutput::Accepted(id) => self.answer(id, Ok(false)),
+            IntakeOutput::Duplicate { id, .. } => self.answer(id, Ok(true)),
+            IntakeOutput::Full(_) => self.stalled.extend(self.answering.pop_front()),
+            IntakeOutput::Cut(batch) => self.cut(now, batch),
+            IntakeOutput::Done { id, number, waited } => {
+                let channel = self.shared.channel().to_owned();
+                ::metrics::histogram!(metrics::COMMIT_SECONDS, "channel" => channel).record(waited);
+                self.tell(&id, Ok(number));
+            }
+            IntakeOutput::Dropped(id) => {
+                tracing::info!(channel = self.shared.channel(), %id, "dropped under the new configuration");
+                self.tell(&id, Err(NotCommitted::Dropped));
+            }
+            IntakeOutput::Revalidate(envelopes) => {
+                let again = revalidate(self.shared.clone(), envelopes, self.outlets.events.clone());
+                self.shared.spawn(again);
+            }
+        }
+    }
+
+    /// The intake answers orders one by one, in order.
+    fn answer(&mut self, id: RequestId, duplicate: Result<bool, super::super::OrderError>) {
+        let Some(order) = self.answering.pop_front() else { return };
+        debug_assert_eq!(order.envelope.id, id, "answers come in the order of the envelopes");
+        let name = if duplicate == Ok(true) { metrics::DUPLICATES } else { metrics::ACCEPTED };
+        ::metrics::counter!(name, "channel" => self.shared.channel().to_owned()).increment(1);
+        // The client may be gone; its envelope is ordered all the same.
+        let _gone = order.reply.send(duplicate);
+    }
+
+    fn tell(&mut self, id: &RequestId, outcome: Result<Number, NotCommitted>) {
+        for waiter in self.waiters.remove(id).into_iter().flatten() {
+            // The one who waits may be gone.
+            let _gone = waiter.send(outcome);
+        }
+    }
+
+    /// Makes a candidate of a batch: at once if it is small, on the worker threads if not.
+    fn cut(&mut self, now: Time, batch: Batch) {
+        let shared = &self.shared;
+        let me = shared.members.me;
+        let config_sequence = batch.config_sequence;
+        let channel = shared.channel().to_owned();
+        ::metrics::histogram!(metrics::BLOCK_FILL_DURATION, "channel" => channel).record(batch.waited);
+        if batch.envelopes.iter().map(Bytes::len).sum::<usize>() <= LARGE_BATCH {
+            match candidate::encode(me, batch.sequence, batch.envelopes) {
+                Ok(candidate) => self.own_candidate(now, Arc::new(candidate), config_sequence),
+                Err(error) => cannot_encode(shared, &error),
+            }
+            return;
+        }
+        let (context, events) = (shared.clone(), self.outlets.events.clone());
+        shared.spawn(async move {
+            let encoded = offload(move || candidate::encode(me, batch.sequence, batch.envelopes)).await;
+            match encoded {
+                Some(Ok(candidate)) => {
+                    let candidate = Arc::new(candidate);
+                    // The protocol task has ended when nobody receives it.
+                    let _ended = events.send(Event::Own { candidate, config_sequence }).await;
+                }
+                Some(Err(error)) => cannot_encode(&context, &error),
+                None => {}
+            }
+        });
+    }
+
+    fn own_candidate(&mut self, now: Time, candidate: Arc<Candidate>, config_sequence: u64) {
+        let input = IntakeInput::Own { sequence: candidate.sequence, digest: candidate.digest };
+        self.intake.step(now, input, &mut self.intake_outputs);
+        self.shared.send_all(Class::Bulk, &candidate.encoding);
+        // Each envelope passed the filters on its way in, under this sequence.
+        let checked = check_candidate(candidate, |_| Ok::<_, std::convert::Infallible>(config_sequence));
+        let Ok((candidate, config_sequence)) = checked;
+        let input = Input::Candidate { from: self.shared.members.me, candidate, config_sequence };
+        self.replica.step(now, input, &mut self.outputs);
+    }
+
+    /// Hands records, promises and blocks on, in this order.
+    async fn flush(&mut self) -> Result<(), Ended> {
+        if !self.records.is_empty() {
+            let job = LogJob::Append { records: std::mem::take(&mut self.records), upto: self.persisted };
+            self.outlets.log.send(job).await.map_err(|_| Ended)?;
+        }
+        if std::mem::take(&mut self.compact_due) {
+            let mut live = vec![self.epoch.clone()];
+            live.extend(self.replica.live_records().iter().map(record::encode));
+            self.log_bytes = 0;
+            let job = LogJob::Compact { live, upto: self.persisted };
+            self.outlets.log.send(job).await.map_err(|_| Ended)?;
+        }
+        for promise in self.promises.drain(..) {
+            self.outlets.promises.send(promise).await.map_err(|_| Ended)?;
+        }
+        for block in self.blocks.drain(..) {
+            self.outlets.blocks.send(block).await.map_err(|_| Ended)?;
+        }
+        Ok(())
+    }
+
+    /// Refreshes the snapshot if it is old.
+    fn publish(&mut self) {
+        self.snapshot_due = true;
+        if self.snapshot_at.elapsed() < SNAPSHOT_AGE {
+            return;
+        }
+        self.snapshot_at = Instant::now();
+        self.snapshot_due = false;
+        let snapshot = Snapshot { replica: self.replica.probe(), intake: self.intake.probe() };
+        gauges(&self.shared, &snapshot.replica, self.shared.members.me);
+        let depths = [
+            ("pool", snapshot.intake.pool),
+            ("candidates", snapshot.replica.candidates_held),
+            ("log", self.outlets.log.max_capacity() - self.outlets.log.capacity()),
+            ("ledger", self.outlets.blocks.max_capacity() - self.outlets.blocks.capacity()),
+            ("release", self.outlets.promises.max_capacity() - self.outlets.promises.capacity()),
+            ("protocol", self.outlets.events.max_capacity() - self.outlets.events.capacity()),
+        ];
+        for (queue, depth) in depths {
+            let channel = self.shared.channel().to_owned();
+            ::metrics::gauge!(metrics::QUEUE_DEPTH, "channel" => channel, "queue" => queue).set(depth as f64);
+        }
+        self.shared.snapshot.send_if_modified(|old| {
+            let changes = *old != snapshot;
+            *old = snapshot;
+            changes
+        });
+    }
+}
+
+impl Drop for Driver {
+    /// However the task ends, the tasks that feed it end too.
+    fn drop(&mut self) {
+        self.shared.ended.cancel();
+    }
+}
+
+fn cannot_encode(shared: &Shared, error: &candidate::CandidateError) {
+    // `order` takes only what a candidate can hold, so this is a fault of this program.
+    tracing::error!(channel = shared.channel(), %error, "a batch of accepted envelopes makes no candidate");
+}
+
+/// Runs the filters over envelopes of the pool again.
+async fn revalidate(shared: Arc<Shared>, envelopes: Vec<(RequestId, Bytes)>, events: mpsc::Sender<Event>) {
+    for (id, frame) in envelopes {
+        let processor = shared.support.processor();
+        let config_sequence = shared.support.sequence();
+        let verdict = offload(move || {
+            Parsed::from_frame(frame)
+                .is_ok_and(|parsed| processor.process_normal(&parsed, SystemTime::now()).is_ok())
+        });
+        let Some(valid) = verdict.await else { return };
+        if events.send(Event::Revalidated { id, config_sequence, valid }).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// What the intake takes of an accepted envelope.
+pub(super) fn envelope(parsed: Parsed, config_sequence: u64) -> Envelope {
+    Envelope {
+        id: parsed.id,
+        size: parsed.size,
+        is_config: parsed.is_config(),
+        frame: parsed.frame,
+        config_sequence,
+    }
+}

@@ -1,0 +1,194 @@
+//! What peers send for the ordering plane: votes and candidates, checked here, off the protocol
+//! task, in order for each peer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::{Semaphore, mpsc};
+
+use super::shared::{Event, Permit, Shared, offload};
+use crate::metrics;
+use crate::pbft::message::Message;
+use crate::transport::{Inbox, LinkEvent};
+use crate::types::{Candidate, Digest, Place, Verified};
+use crate::wire::candidate;
+use crate::wire::checker::{Rejection, check_candidate};
+
+/// Vote frames of one peer that wait to be checked; beyond it they are dropped for that peer.
+const VOTES: usize = 1024;
+/// Longer frames are view changes and new views, with many signatures: they are checked on the
+/// worker threads.
+const LONG_FRAME: usize = 4096;
+/// After an invalid candidate its origin's stream is not read for this long: honest replicas send
+/// none, except around a change of configuration.
+const PENALTY: Duration = Duration::from_millis(200);
+
+/// Shares the votes of all peers out to one task each.
+pub(super) async fn votes(shared: Arc<Shared>, mut inbox: Inbox, events: mpsc::Sender<Event>) {
+    let mut queues = Vec::new();
+    for place in 0..shared.members.n() {
+        let (queue, frames) = mpsc::channel(VOTES);
+        queues.push(queue);
+        let from = Place(place as u16);
+        if from != shared.members.me {
+            shared.spawn(peer_votes(shared.clone(), from, frames, events.clone()));
+        }
+    }
+    while let Some((peer, frame)) = inbox.recv().await {
+        let Some(place) = shared.members.place(peer) else { continue };
+        shared.reach.heard(place);
+        if queues[place.index()].try_send(frame).is_err() {
+            refused(&shared, place, "queue full");
+        }
+    }
+}
+
+async fn peer_votes(
+    shared: Arc<Shared>,
+    from: Place,
+    mut frames: mpsc::Receiver<Bytes>,
+    events: mpsc::Sender<Event>,
+) {
+    while let Some(frame) = frames.recv().await {
+        let verdict = if frame.len() > LONG_FRAME {
+            let shared = shared.clone();
+            match offload(move || shared.checker.check_frame(from, frame)).await {
+                Some(verdict) => verdict,
+                None => return,
+            }
+        } else {
+            shared.checker.check_frame(from, frame)
+        };
+        let message = match verdict {
+            Ok(message) => message,
+            Err(Rejection { reason, proof }) => {
+                tracing::debug!(channel = shared.channel(), peer = %shared.members.id(from), %reason, "message refused");
+                refused(&shared, from, "message");
+                match proof {
+                    Some(proof) => *proof,
+                    None => continue,
+                }
+            }
+        };
+        if let Message::Status(status) = message.get() {
+            shared.heard_status(from, status);
+        }
+        if events.send(Event::Message { from, message }).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// The links' comings and goings.
+pub(super) async fn links(
+    shared: Arc<Shared>,
+    mut links: mpsc::Receiver<LinkEvent>,
+    events: mpsc::Sender<Event>,
+) {
+    while let Some(LinkEvent { peer, up }) = links.recv().await {
+        let Some(place) = shared.members.place(peer) else { continue };
+        shared.reach.link(place, up);
+        let id = shared.members.id(place);
+        let reachable = shared.reach.count().reachable;
+        let channel = shared.channel();
+        tracing::info!(channel, peer = %id, up, reachable, "link");
+        ::metrics::gauge!(metrics::REACHABLE, "channel" => channel.to_owned()).set(reachable as f64);
+        if events.send(Event::Link { peer: place, up }).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// The candidates of one origin: room first, then the next frame.
+pub(super) async fn bulk(
+    shared: Arc<Shared>,
+    from: Place,
+    mut frames: mpsc::Receiver<Bytes>,
+    outstanding: usize,
+    events: mpsc::Sender<Event>,
+) {
+    let room = Arc::new(Semaphore::new(outstanding));
+    loop {
+        // The semaphore is never closed.
+        let Ok(permit) = room.clone().acquire_owned().await else { return };
+        let Some(frame) = frames.recv().await else { return };
+        shared.reach.heard(from);
+        let Some(event) = judge(&shared, from, Some(from), frame, Some(permit)).await else { return };
+        let penalty = matches!(event, Event::Invalid { .. });
+        if events.send(event).await.is_err() {
+            return;
+        }
+        if penalty {
+            tokio::time::sleep(PENALTY).await;
+        }
+    }
+}
+
+/// Decodes and validates a candidate on the worker threads. `origin` is who must have cut it, if
+/// that is known. None if the process is ending.
+pub(super) async fn judge(
+    shared: &Arc<Shared>,
+    from: Place,
+    origin: Option<Place>,
+    encoding: Bytes,
+    permit: Option<Permit>,
+) -> Option<Event> {
+    let context = shared.clone();
+    let (config_sequence, verdict) = offload(move || {
+        let digest = candidate::digest(&encoding);
+        let config_sequence = context.support.sequence();
+        let decoded = candidate::decode(encoding, &context.limits).map_err(|error| error.to_string());
+        let verdict = decoded
+            .and_then(|candidate| match origin {
+                Some(origin) if candidate.origin != origin => {
+                    Err(format!("it names {} as its origin", candidate.origin))
+                }
+                _ => validate(&context, Arc::new(candidate)),
+            })
+            .map_err(|reason| (digest, reason));
+        (config_sequence, verdict)
+    })
+    .await?;
+    Some(match verdict {
+        Ok((candidate, config_sequence)) => Event::Candidate { from, candidate, config_sequence, permit },
+        Err((digest, reason)) => {
+            let (channel, peer) = (shared.channel(), shared.members.id(from));
+            tracing::warn!(channel, %peer, %digest, reason, "candidate refused");
+            refused(shared, from, "candidate");
+            Event::Invalid { from, digest, config_sequence, permit }
+        }
+    })
+}
+
+/// Runs the filters over a candidate again, under the configuration that holds now.
+pub(super) async fn judge_again(shared: Arc<Shared>, candidate: Arc<Candidate>, events: mpsc::Sender<Event>) {
+    let (from, digest) = (candidate.origin, candidate.digest);
+    let context = shared.clone();
+    let config_sequence = shared.support.sequence();
+    let Some(verdict) = offload(move || validate(&context, candidate)).await else { return };
+    let event = match verdict {
+        Ok((candidate, config_sequence)) => {
+            Event::Candidate { from, candidate, config_sequence, permit: None }
+        }
+        Err(_) => Event::Invalid { from, digest, config_sequence, permit: None },
+    };
+    // The protocol task has ended when nobody receives it.
+    let _ended = events.send(event).await;
+}
+
+fn validate(shared: &Shared, candidate: Arc<Candidate>) -> Result<(Verified<Arc<Candidate>>, u64), String> {
+    let processor = shared.support.processor();
+    check_candidate(candidate, |envelopes| processor.check_candidate(envelopes))
+        .map_err(|fault| fault.to_string())
+}
+
+/// Counts what was refused.
+pub(super) fn refused(shared: &Shared, from: Place, reason: &'static str) {
+    let (channel, peer) = (shared.channel().to_owned(), shared.members.id(from).to_string());
+    ::metrics::counter!(metrics::REFUSED, "channel" => channel, "peer" => peer, "reason" => reason)
+        .increment(1);
+}
+
+/// Names what a candidate is charged to.
+pub(super) type Charge = (Place, Digest);

@@ -1,0 +1,147 @@
+//! The release task: signs promises, waits until what forbids contradicting them is durable, sends
+//! them, and feeds them back.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use futures::stream::FuturesOrdered;
+use rand::Rng as _;
+use tokio::sync::{mpsc, watch};
+
+use super::shared::Shared;
+use crate::pbft::message::{Message, Unsigned};
+use crate::transport::Class;
+use crate::types::{Place, Verified};
+use crate::wire::NONCE_BYTES;
+use crate::wire::signing::Signing;
+
+/// Something that leaves once `after` records are durable.
+pub(super) struct Promise {
+    pub(super) after: u64,
+    pub(super) to: To,
+    pub(super) what: What,
+}
+
+/// Where a promise goes.
+pub(super) enum To {
+    /// To all others, and back to this replica.
+    All,
+    /// To one replica.
+    One(Place),
+}
+
+/// What a promise says.
+pub(super) enum What {
+    /// Still to be signed.
+    Unsigned(Unsigned),
+    /// Signed before, by this replica or another.
+    Signed(Message),
+}
+
+/// Promises that are being signed at the same time, which matters when the key is far away.
+const SIGNING: usize = 32;
+/// Waits before a signature is tried again. While the signer is down each promise is tried once.
+const RETRIES: [Duration; 3] =
+    [Duration::from_millis(50), Duration::from_millis(150), Duration::from_millis(400)];
+
+/// Signs as this replica.
+struct Hand {
+    shared: Arc<Shared>,
+    signing: Signing,
+    /// The last promise could not be signed.
+    down: AtomicBool,
+}
+
+/// Runs until the sender of `promises` is gone or the chain fails.
+///
+/// Own promises come back on a queue without a limit: the protocol task waits for room in the
+/// queue of this task, so this task must never wait for the protocol task. What bounds it is that
+/// each entry answers one promise of the core.
+pub(super) async fn run(
+    shared: Arc<Shared>,
+    mut promises: mpsc::Receiver<Promise>,
+    mut durable: watch::Receiver<u64>,
+    loopback: mpsc::UnboundedSender<Verified<Message>>,
+) {
+    let me = shared.members.me;
+    let signing = Signing { domain: *shared.checker.domain(), place: me, consenter: shared.members.id(me) };
+    let hand = Hand { shared: shared.clone(), signing, down: AtomicBool::new(false) };
+    let mut signed = FuturesOrdered::new();
+    loop {
+        tokio::select! {
+            biased;
+            promise = promises.recv(), if signed.len() < SIGNING => match promise {
+                Some(promise) => signed.push_back(hand.sign(promise)),
+                None => break,
+            },
+            Some(promise) = signed.next() => {
+                let Some((after, to, message)) = promise else { continue };
+                if durable.wait_for(|durable| *durable >= after).await.is_err() {
+                    break; // the log thread has ended: nothing more becomes durable
+                }
+                send(&shared, &to, message, &loopback);
+            }
+        }
+    }
+}
+
+fn send(shared: &Shared, to: &To, message: Message, loopback: &mpsc::UnboundedSender<Verified<Message>>) {
+    match to {
+        To::One(place) => shared.send(*place, Class::Votes, shared.frame(&message)),
+        To::All => {
+            shared.send_all(Class::Votes, &shared.frame(&message));
+            // One's own vote takes the way of anyone's, so that a key that does not fit the
+            // channel is noticed here and not in a block.
+            match shared.checker.check(shared.members.me, message) {
+                // The protocol task has ended when nobody receives it.
+                Ok(verified) => drop(loopback.send(verified)),
+                Err(rejection) => shared.fail(format!(
+                    "what this replica signs is refused ({rejection}): its key does not fit its certificate in \
+                     the channel's configuration"
+                )),
+            }
+        }
+    }
+}
+
+impl Hand {
+    /// The signed promise; none if it could not be signed, which is as if it were lost on the way.
+    async fn sign(&self, promise: Promise) -> Option<(u64, To, Message)> {
+        let Promise { after, to, what } = promise;
+        let unsigned = match what {
+            What::Signed(message) => return Some((after, to, message)),
+            What::Unsigned(unsigned) => unsigned,
+        };
+        let mut nonce = [0; NONCE_BYTES];
+        rand::rng().fill_bytes(&mut nonce);
+        let to_sign = self.signing.to_sign(unsigned, &nonce);
+        let mut retries = RETRIES.iter();
+        loop {
+            match self.shared.support.signer().sign(to_sign.bytes()).await {
+                Ok(signature) => {
+                    self.down.store(false, Ordering::Relaxed);
+                    return Some((after, to, to_sign.signed(signature)));
+                }
+                Err(error) => {
+                    let channel = self.shared.channel();
+                    let was_down = self.down.load(Ordering::Relaxed);
+                    match retries.next().filter(|_| !was_down) {
+                        Some(wait) => {
+                            tracing::warn!(channel, %error, "cannot sign; trying again");
+                            tokio::time::sleep(*wait).await;
+                        }
+                        None => {
+                            if !was_down {
+                                tracing::error!(channel, %error, "cannot sign; this replica is silent until it can");
+                            }
+                            self.down.store(true, Ordering::Relaxed);
+                            return None;
+                        }
+                    }
+                }
+            }
+        }
+    }
+}

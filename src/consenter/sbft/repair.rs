@@ -1,0 +1,205 @@
+//! The repair stream: candidates and blocks that a replica lacks, asked for and answered.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use rayon::prelude::*;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use super::receive::{judge, refused};
+use super::shared::{Event, Shared, offload};
+use crate::transport::{Class, Inbox};
+use crate::types::{CommittedBlock, Number, Place, Verified};
+use crate::wire::repair::{self, Repair};
+use crate::wire::{MAX_BLOCKS_PER_ANSWER, VoteKeys as _, block};
+
+/// Frames of one peer that wait; beyond it they are dropped for that peer.
+const FRAMES: usize = 64;
+/// Bytes of blocks in one answer; one block is sent whatever its size.
+const ANSWER_BYTES: usize = 4 << 20;
+/// What one peer may read of the ledger in a second, bytes.
+const SERVED_PER_SECOND: u64 = 64 << 20;
+/// Questions of one peer that are answered in a second.
+const QUESTIONS_PER_SECOND: u32 = 200;
+
+/// Fetches of blocks that were sent and not answered, by place: blocks that nobody asked for are
+/// not worth checking.
+pub(super) struct Asked(Vec<AtomicU32>);
+
+/// Unanswered fetches that are remembered; answers may be lost, and asking again is cheap.
+const ASKED_MAX: u32 = 16;
+
+impl Asked {
+    pub(super) fn new(n: usize) -> Self {
+        Self((0..n).map(|_| AtomicU32::new(0)).collect())
+    }
+
+    /// A fetch goes to `place`.
+    pub(super) fn ask(&self, place: Place) {
+        if let Some(asked) = self.0.get(place.index()) {
+            asked
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |asked| Some((asked + 1).min(ASKED_MAX)))
+                .ok();
+        }
+    }
+
+    /// An answer came from `place`; false if nothing was asked.
+    fn answered(&self, place: Place) -> bool {
+        self.0.get(place.index()).is_some_and(|asked| {
+            asked.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |asked| asked.checked_sub(1)).is_ok()
+        })
+    }
+}
+
+/// Shares the repair frames of all peers out to one task each.
+pub(super) async fn inbox(
+    shared: Arc<Shared>,
+    mut inbox: Inbox,
+    asked: Arc<Asked>,
+    events: mpsc::Sender<Event>,
+) {
+    let mut queues = Vec::new();
+    for place in 0..shared.members.n() {
+        let (queue, frames) = mpsc::channel(FRAMES);
+        queues.push(queue);
+        let from = Place(place as u16);
+        if from != shared.members.me {
+            shared.spawn(peer_frames(shared.clone(), from, frames, asked.clone(), events.clone()));
+        }
+    }
+    while let Some((peer, frame)) = inbox.recv().await {
+        let Some(place) = shared.members.place(peer) else { continue };
+        shared.reach.heard(place);
+        if queues[place.index()].try_send(frame).is_err() {
+            refused(&shared, place, "repair queue full");
+        }
+    }
+}
+
+async fn peer_frames(
+    shared: Arc<Shared>,
+    from: Place,
+    mut frames: mpsc::Receiver<Bytes>,
+    asked: Arc<Asked>,
+    events: mpsc::Sender<Event>,
+) {
+    let mut questions = Questions { since: Instant::now(), count: 0 };
+    while let Some(frame) = frames.recv().await {
+        let event = match repair::decode(frame) {
+            Err(error) => {
+                tracing::debug!(channel = shared.channel(), peer = %shared.members.id(from), %error, "repair refused");
+                refused(&shared, from, "repair");
+                continue;
+            }
+            Ok(Repair::FetchCandidates(digests)) if questions.allow() => Event::Wanted { from, digests },
+            Ok(Repair::FetchBlocks { first, last }) if questions.allow() => {
+                serve(&shared, from, first, last).await;
+                continue;
+            }
+            Ok(Repair::FetchCandidates(_) | Repair::FetchBlocks { .. }) => {
+                refused(&shared, from, "too many questions");
+                continue;
+            }
+            Ok(Repair::Candidate(encoding)) => match judge(&shared, from, None, encoding, None).await {
+                Some(event) => event,
+                None => return,
+            },
+            Ok(Repair::Blocks(blocks)) => {
+                if !asked.answered(from) {
+                    refused(&shared, from, "blocks not asked for");
+                    continue;
+                }
+                let context = shared.clone();
+                let Some(blocks) = offload(move || check_blocks(&context, from, blocks)).await else {
+                    return;
+                };
+                if blocks.is_empty() {
+                    continue;
+                }
+                Event::Blocks { from, blocks }
+            }
+        };
+        if events.send(event).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// The good blocks before the first bad one.
+fn check_blocks(shared: &Shared, from: Place, blocks: Vec<Bytes>) -> Vec<Verified<Arc<CommittedBlock>>> {
+    let ids: Vec<_> = (0..shared.members.n())
+        .map(|place| shared.checker.keys().consenter_id(Place(place as u16)))
+        .collect();
+    let checked: Vec<Result<_, String>> = blocks
+        .into_par_iter()
+        .map(|bytes| {
+            let decoded = block::decode(bytes, &ids).map_err(|error| error.to_string())?;
+            shared.checker.check_block(decoded).map_err(|rejection| rejection.to_string())
+        })
+        .collect();
+    let mut good = Vec::with_capacity(checked.len());
+    for verdict in checked {
+        match verdict {
+            Ok(block) => good.push(block),
+            Err(reason) => {
+                let (channel, peer) = (shared.channel(), shared.members.id(from));
+                tracing::warn!(channel, %peer, reason, "fetched block refused");
+                refused(shared, from, "block");
+                break;
+            }
+        }
+    }
+    good
+}
+
+/// Answers a fetch of blocks with as many as fit, and takes its time for a peer that asks for a
+/// lot: the peer's other questions wait behind this one.
+async fn serve(shared: &Arc<Shared>, from: Place, first: Number, last: Number) {
+    let context = shared.clone();
+    let read = tokio::task::spawn_blocking(move || {
+        let mut blocks = Vec::new();
+        let mut bytes = 0;
+        for number in (first.0..=last.0).take(MAX_BLOCKS_PER_ANSWER).map(Number) {
+            match context.support.block(number) {
+                Ok(Some(block)) if blocks.is_empty() || bytes + block.len() <= ANSWER_BYTES => {
+                    bytes += block.len();
+                    blocks.push(block);
+                }
+                Ok(_) => break,
+                Err(error) => {
+                    context.fail(error);
+                    break;
+                }
+            }
+        }
+        (blocks, bytes)
+    });
+    // An error says that the process is ending.
+    let Ok((blocks, bytes)) = read.await else { return };
+    if blocks.is_empty() {
+        return;
+    }
+    let (channel, peer) = (shared.channel(), shared.members.id(from));
+    tracing::debug!(channel, %peer, %first, blocks = blocks.len(), bytes, "serving blocks");
+    shared.send(from, Class::Repair, repair::encode(&Repair::Blocks(blocks)));
+    tokio::time::sleep(Duration::from_micros(bytes as u64 * 1_000_000 / SERVED_PER_SECOND)).await;
+}
+
+/// Limits a peer's questions.
+struct Questions {
+    since: Instant,
+    count: u32,
+}
+
+impl Questions {
+    fn allow(&mut self) -> bool {
+        if self.since.elapsed() >= Duration::from_secs(1) {
+            (self.since, self.count) = (Instant::now(), 0);
+        }
+        self.count += 1;
+        self.count <= QUESTIONS_PER_SECOND
+    }
+}
