@@ -20,6 +20,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info};
 
 use crate::channel_config::{ChannelConfig, ConfigError};
+use crate::consenter::sbft::{SbftConsenter, SbftOptions};
 use crate::consenter::solo::SoloConsenter;
 use crate::consenter::{Consenter, Health};
 use crate::ledger::LedgerOptions;
@@ -172,8 +173,11 @@ impl Node {
             client: None,
             tuning: Tuning::default(),
         })?);
-        let consenters: BTreeMap<String, Arc<dyn Consenter>> =
-            BTreeMap::from([("solo".to_owned(), Arc::new(SoloConsenter) as Arc<dyn Consenter>)]);
+        let sbft = SbftConsenter::new(Arc::clone(&transport), SbftOptions::default());
+        let consenters: BTreeMap<String, Arc<dyn Consenter>> = BTreeMap::from([
+            ("BFT".to_owned(), Arc::new(sbft) as Arc<dyn Consenter>),
+            ("solo".to_owned(), Arc::new(SoloConsenter) as Arc<dyn Consenter>),
+        ]);
         let registrar = Arc::new(Registrar::new(RegistrarOptions {
             data: config.data_dir.clone(),
             signer: identity.signer,
