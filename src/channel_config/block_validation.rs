@@ -20,8 +20,8 @@ pub fn derived(mapping: &[Consenter]) -> SignaturePolicyEnvelope {
             principal: identity.encode_to_vec().into(),
         }
     });
-    // No consenters, no quorum: then the mapping itself is refused.
-    let needed = if mapping.is_empty() { 0 } else { quorum(mapping.len()) };
+    // Of no consenters one is needed: such a policy is never satisfied, and not always.
+    let needed = quorum(mapping.len().max(1));
     let signed_by = |index: usize| SignaturePolicy {
         r#type: Some(signature_policy::Type::SignedBy(i32::try_from(index).unwrap_or(i32::MAX))),
     };

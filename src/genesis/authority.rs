@@ -97,7 +97,8 @@ impl CertificateAuthority {
         let pair = key_pair(&key)?;
         let mut params = CertificateParams::default();
         let now = SystemTime::now();
-        validity(&mut params, now - HOUR, now + CA_LIFE)?;
+        // Chains are checked at the moment a member's certificate begins: an authority begins earlier.
+        validity(&mut params, now - DAY, now + CA_LIFE)?;
         params.serial_number = Some(serial_number()?);
         params.distinguished_name = distinguished_name(organization, None, common_name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -244,7 +245,8 @@ fn validity(params: &mut CertificateParams, from: SystemTime, to: SystemTime) ->
 }
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
-const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+const YEAR: Duration = Duration::from_secs(365 * DAY.as_secs());
 const CA_LIFE: Duration = Duration::from_secs(20 * YEAR.as_secs());
 const LEAF_LIFE: Duration = Duration::from_secs(10 * YEAR.as_secs());
 const ECDSA_WITH_SHA256: &str = "1.2.840.10045.4.3.2";

@@ -1,1 +1,0 @@
-//! Refusals with their paths.
