@@ -1,17 +1,67 @@
-//! One replica of one channel, as a pure state machine.
+//! One replica of one channel, as a pure state machine: everything from a validated candidate to a
+//! committed block. No I/O, no clock, no randomness, no map with random order.
 //!
-//! `step(now, input, outputs)`: inputs are typed and verified; outputs are an ordered queue.
+//! `step(now, input, outputs)`: inputs are typed and verified; outputs are an ordered queue, and
+//! *order is the proof*: a promise leaves only when every record before it is durable. What a
+//! replica broadcasts comes back to it as an input after that same wait, so its own vote counts
+//! only once it is durable.
+//!
+//! The protocol, file by file:
+//!
+//! 1. `proposal`: the primary of the view merges waiting candidates (`pool`) into a block on top of
+//!    the last proposal, minus duplicates (`dedup`), and broadcasts a pre-prepare.
+//! 2. `pre_prepare`: a backup that finds it right accepts it and broadcasts a prepare.
+//! 3. `prepare`: a quorum (`quorum`) of prepares, with the number below prepared or committed, is a
+//!    certificate; the replica broadcasts a commit, which is its signature over the block.
+//! 4. `commit`: a quorum of commits of one view, with the block below committed, is a block.
+//! 5. `suspicion`: a primary that is silent, slow, censoring or caught lying is given up on.
+//! 6. `view_change`: a replica asks for the next view, with what it committed and prepared.
+//! 7. `new_view`: a quorum of view-changes fixes what the next view must propose again.
+//! 8. `status`, `fetch`, `catch_up`: messages, candidates and blocks that went missing.
+//! 9. `recovery`: a restart from ledger and log.
+//!
+//! Everything held is bounded by n, the window, the candidates outstanding, or a named constant.
 
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
+mod catch_up;
+mod commit;
+mod dedup;
+mod fetch;
 pub mod message;
+mod new_view;
 pub mod plant;
+mod pool;
+mod pre_prepare;
+mod prepare;
+mod proposal;
+pub mod quorum;
+mod recovery;
+mod slot;
+mod status;
+mod suspicion;
+mod view_change;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::types::{
     BlockCertificate, Candidate, CommittedBlock, Digest, Number, Place, RequestId, Time, Verified, View,
 };
-use message::{Domain, Message, NewView, NewViewBody, Offence, PreparedCertificate, Proposal, Unsigned};
+use catch_up::Asked;
+use dedup::Dedup;
+use fetch::Fetches;
+use message::{
+    Domain, Message, NewView, NewViewBody, Offence, PreparedCertificate, Proposal, SignedViewChange, Unsigned,
+};
+use new_view::Outcome;
+use plant::Plant;
+use pool::Pool;
+use quorum::Quorum;
+use slot::{Sealed, Slot};
+use status::Peer;
+use suspicion::Samples;
 
 /// What all replicas of a channel agree on, and which of them this is.
 #[derive(Clone, Debug)]
@@ -298,50 +348,261 @@ pub struct Probe {
     pub halted: bool,
 }
 
+/// Where the chain ends for this replica.
+#[derive(Debug)]
+struct Tip {
+    number: Number,
+    hash: Digest,
+    certificate: Option<Arc<BlockCertificate>>,
+}
+
+/// Where a replica stands with its view.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// It votes in the view.
+    Active,
+    /// The view's new-view is here; the block that it builds on is not yet.
+    Entering,
+    /// It asked for the view, and votes in none.
+    Leaving,
+}
+
 /// One replica.
+///
+/// Invariants: (1) `accepted_top` is the tip's number or that of the highest proposal of an unbroken
+/// chain accepted in this view on top of the tip; (2) `dedup` knows exactly the ids of the last D
+/// blocks and of that chain; (3) `unprepared` are the numbers voted on in this view without a
+/// certificate of it; (4) every promise in `outputs` comes after the records that forbid
+/// contradicting it.
+#[derive(Debug)]
 pub struct Replica {
     config: Config,
+    quorum: Quorum,
+    /// The time of the input being handled.
+    now: Time,
+    halted: bool,
+    tip: Tip,
+    durable: Number,
+    slots: BTreeMap<Number, Slot>,
+    sealed: BTreeMap<Number, Sealed>,
+    dedup: Dedup,
+    pool: Pool,
+    invalid: BTreeSet<Digest>,
+    fetches: Fetches,
+
+    view: View,
+    phase: Phase,
+    /// The last view it was active in.
+    left_view: View,
+    /// The new-view that started this view, and what follows from it.
+    entered: Option<(Arc<NewView>, Outcome)>,
+    /// The new-view that this replica, as primary, decided on and waits to have back signed.
+    chosen: Option<Arc<NewViewBody>>,
+    /// The highest of each sender.
+    view_changes: BTreeMap<Place, Arc<SignedViewChange>>,
+    /// Views since the last progress.
+    failed_views: u32,
+    progressed: bool,
+    change_deadline: Option<Time>,
+
+    accepted_top: Number,
+    prepared_top: Number,
+    unprepared: BTreeSet<Number>,
+    /// An accepted config block that is not committed: nothing goes above it.
+    open_config: Option<Number>,
+
+    peers: Vec<Peer>,
+    status_due: Time,
+    behind_since: Option<Time>,
+    asked: Option<Asked>,
+    next_source: Place,
+
+    accused: BTreeSet<(Place, u8)>,
+    last_progress: Time,
+    work_since: Option<Time>,
+    complaint_put_off: Time,
+    /// Candidates ordered so far, to count who was passed over.
+    ordered: u64,
+    /// The primary's delays, and this replica's own rounds from prepared to committed.
+    delays: Samples,
+    rounds: Samples,
+    prepared_at: BTreeMap<Number, Time>,
+    /// Since when the primary has had room for another proposal.
+    room_since: Time,
+}
+
+impl Config {
+    /// How far above the last committed block votes are kept and certificates may be: twice the
+    /// window, since the ledger may come back at an older block than the one that was the last
+    /// when they were made.
+    pub fn reach(&self) -> u64 {
+        self.window.saturating_mul(2)
+    }
 }
 
 impl Replica {
-    /// A replica as its ledger and log left it. What it must repeat goes to `outputs`.
-    pub fn recover(
-        config: Config,
-        _tip: ChainTip,
-        _records: Vec<Record>,
-        _now: Time,
-        _outputs: &mut Vec<Output>,
-    ) -> Self {
-        Self { config }
-    }
-
     /// Takes one input; appends what the driver must do.
-    pub fn step(&mut self, _now: Time, _input: Input, _outputs: &mut Vec<Output>) {}
+    pub fn step(&mut self, now: Time, input: Input, outputs: &mut Vec<Output>) {
+        self.now = now.max(self.now);
+        if self.halted {
+            return;
+        }
+        match input {
+            Input::Message { from, message } => self.on_message(from, message.into_inner(), outputs),
+            Input::Candidate { from, candidate, config_sequence } => {
+                self.on_candidate(from, candidate.into_inner(), config_sequence, outputs);
+            }
+            Input::InvalidCandidate { from, digest, config_sequence } => {
+                self.on_invalid_candidate(from, digest, config_sequence, outputs);
+            }
+            Input::CandidatesWanted { from, digests } => {
+                return self.on_candidates_wanted(from, &digests, outputs);
+            }
+            Input::Blocks { from, blocks } => {
+                self.on_blocks(from, blocks, outputs);
+                self.try_activate(outputs);
+                self.try_catch_up(outputs);
+            }
+            Input::BlocksDurable(number) => {
+                self.durable = number.min(self.tip.number).max(self.durable);
+                self.forget_old_slots();
+            }
+            Input::Link { peer, up } => self.on_link(peer, up, outputs),
+            Input::Tick => {
+                self.on_status_due(outputs);
+                self.on_change_deadline(outputs);
+                self.complain(outputs);
+                self.poll_fetches(outputs);
+                self.try_catch_up(outputs);
+            }
+        }
+        self.advance(outputs);
+    }
 
     /// When [`Input::Tick`] is due next, if nothing else happens before.
     pub fn next_deadline(&self) -> Option<Time> {
-        None
-    }
-
-    /// The live records: a log that holds just these recovers the same promises. The driver
-    /// writes them into a new segment and then drops the older ones.
-    pub fn live_records(&self) -> Vec<Record> {
-        Vec::new()
+        if self.halted {
+            return None;
+        }
+        let change = self.change_deadline.filter(|_| self.phase == Phase::Leaving);
+        let blocks = self.asked.map(|asked| asked.until).filter(|until| *until > self.now);
+        let all = [Some(self.status_due), change, self.complaint_due(), self.fetches.due(), blocks];
+        all.into_iter().flatten().min()
     }
 
     /// A snapshot for status, metrics and checks.
     pub fn probe(&self) -> Probe {
+        let slots: usize = self.slots.values().map(Slot::messages).sum();
         Probe {
-            view: View(0),
-            active: true,
-            primary: View(0).primary(self.config.n),
-            committed: Number(0),
-            accepted: Number(0),
-            in_flight: 0,
-            waiting: 0,
-            candidates_held: 0,
-            messages_held: 0,
-            halted: false,
+            view: self.view,
+            active: self.phase == Phase::Active && self.config.role == Role::Voter,
+            primary: self.primary(),
+            committed: self.tip.number,
+            accepted: self.accepted_top,
+            in_flight: (self.accepted_top.0 - self.tip.number.0) as usize,
+            waiting: self.pool.waiting(),
+            candidates_held: self.pool.len(),
+            messages_held: slots + self.view_changes.len(),
+            halted: self.halted,
         }
     }
+
+    fn on_message(&mut self, from: Place, message: Message, out: &mut Vec<Output>) {
+        let n = self.config.n;
+        match message {
+            Message::PrePrepare(pre_prepare) => self.on_pre_prepare(from, pre_prepare, out),
+            Message::Prepare(prepare) if prepare.signer.index() < n => {
+                self.on_prepare(from, prepare, out);
+            }
+            Message::Commit(commit) if commit.signer.index() < n => self.on_commit(from, commit, out),
+            Message::ViewChange(change) if change.signer.index() < n => {
+                self.on_view_change(from == self.config.me, change, out);
+            }
+            Message::NewView(new_view) => self.on_new_view(new_view, out),
+            Message::Status(status) => self.on_status(from, status, out),
+            Message::Offence(offence) => self.on_offence(offence, out),
+            Message::Prepare(_) | Message::Commit(_) | Message::ViewChange(_) => {}
+        }
+    }
+
+    fn on_candidate(&mut self, from: Place, candidate: Arc<Candidate>, sequence: u64, out: &mut Vec<Output>) {
+        let (origin, digest) = (candidate.origin, candidate.digest);
+        if origin.index() >= self.config.n || from.index() >= self.config.n {
+            return;
+        }
+        if sequence < self.config.config_sequence {
+            out.push(Output::Validate(candidate));
+            return;
+        }
+        let fits = !candidate.envelopes.is_empty()
+            && candidate.envelopes.len() <= self.config.max_message_count as usize
+            && candidate.bytes() <= self.config.absolute_max_bytes
+            && (!candidate.is_config || candidate.envelopes.len() == 1);
+        let wanted = self.fetches.is_wanted(&digest);
+        if !fits && !wanted {
+            // Could never be proposed. (One that a proposal names is looked at with it.)
+            if from == origin {
+                out.push(Output::Release { origin, digest });
+            }
+            return;
+        }
+        self.fetches.found(&digest);
+        self.pool.insert(self.now, from, &candidate, sequence, wanted, &self.dedup, out);
+    }
+
+    /// Goes on as far as what is known allows.
+    fn advance(&mut self, out: &mut Vec<Output>) {
+        loop {
+            let committed = !self.halted && self.try_commit(out);
+            if committed {
+                self.try_activate(out);
+            }
+            let accepted = !self.halted && self.try_accept(out);
+            let prepared = !self.halted && self.try_prepare(out);
+            let proposed = !self.halted && self.propose(out);
+            if !(committed || accepted || prepared || proposed) {
+                break;
+            }
+        }
+        if !self.halted {
+            self.try_new_view(out);
+            self.note_work();
+        }
+    }
+
+    /// Emits a promise after the records that forbid contradicting it.
+    fn promise(&self, records: Vec<Record>, unsigned: Unsigned, out: &mut Vec<Output>) {
+        let records = records.into_iter().map(Output::Persist);
+        if self.config.plants.has(Plant::VoteBeforePersist) {
+            out.push(Output::Broadcast(unsigned));
+            out.extend(records);
+        } else {
+            out.extend(records);
+            out.push(Output::Broadcast(unsigned));
+        }
+    }
+
+    /// Two quorums contradict each other, so more than f replicas are faulty: there is nothing that
+    /// this replica could do that is safe.
+    fn halt(&mut self, reason: String, out: &mut Vec<Output>) {
+        self.halted = true;
+        out.push(Output::Note(Note::Halted { reason }));
+    }
+
+    fn primary(&self) -> Place {
+        self.view.primary(self.config.n)
+    }
+
+    fn quorum_size(&self) -> usize {
+        let size = self.quorum.size();
+        if self.config.plants.has(Plant::QuorumTooSmall) { (size - 1).max(1) } else { size }
+    }
+
+    /// It casts votes: a follower promises nothing.
+    fn votes(&self) -> bool {
+        self.config.role == Role::Voter || self.config.plants.has(Plant::WipedReplicaVotes)
+    }
 }
+
+#[cfg(test)]
+mod tests;

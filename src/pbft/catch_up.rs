@@ -1,0 +1,89 @@
+//! Blocks in ranges from whoever has them.
+//!
+//! Statuses (and the bases of view-changes) say who is ahead. What is in flight is given a moment
+//! to arrive by itself; a larger gap is fetched at once. One range is asked for at a time, from one
+//! peer after the other, so a peer that only claims to be ahead costs one timeout in its turn.
+
+use std::sync::Arc;
+
+use super::{Output, Replica};
+use crate::types::{CommittedBlock, Number, Place, Time, Verified};
+
+/// Blocks asked for at once.
+const BLOCKS_AT_ONCE: u64 = 64;
+
+/// The range asked for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asked {
+    peer: Place,
+    /// Ask another one then.
+    pub(super) until: Time,
+}
+
+impl Replica {
+    /// Asks a peer that is ahead for the next blocks, if that is called for.
+    pub(super) fn try_catch_up(&mut self, out: &mut Vec<Output>) {
+        if self.asked.is_some_and(|asked| self.now < asked.until) {
+            return;
+        }
+        self.asked = None;
+        let tip = self.tip.number;
+        let ahead = self.peers.iter().map(|peer| peer.claimed).max().unwrap_or_default();
+        if ahead <= tip {
+            self.behind_since = None;
+            return;
+        }
+        let since = (*self.behind_since.get_or_insert(self.now)).max(self.last_progress);
+        let near = ahead.0 - tip.0 <= self.config.window;
+        if near && self.now.since(since) < self.config.status_interval {
+            return;
+        }
+        let n = self.config.n as u16;
+        let order = (0..n).map(|step| Place((self.next_source.0 + step) % n));
+        let Some(peer) = order.into_iter().find(|place| {
+            let peer = &self.peers[place.index()];
+            *place != self.config.me && peer.claimed > tip && !peer.down
+        }) else {
+            return;
+        };
+        let last = Number(self.peers[peer.index()].claimed.0.min(tip.0 + BLOCKS_AT_ONCE));
+        self.next_source = Place((peer.0 + 1) % n);
+        let until = self.now.after(self.config.status_interval * 4);
+        self.asked = Some(Asked { peer, until });
+        out.push(Output::FetchBlocks { from: peer, first: tip.next(), last });
+    }
+
+    /// Blocks whose own certificates were checked. They must extend the chain, one after the other.
+    pub(super) fn on_blocks(
+        &mut self,
+        from: Place,
+        blocks: Vec<Verified<Arc<CommittedBlock>>>,
+        out: &mut Vec<Output>,
+    ) {
+        let before = self.tip.number;
+        for block in blocks {
+            let block = block.into_inner();
+            let header = &block.certificate.header;
+            if header.number <= self.tip.number {
+                continue;
+            }
+            if header.number != self.tip.number.next() || header.previous_hash != Some(self.tip.hash) {
+                break;
+            }
+            self.commit(block, None, out);
+        }
+        if self.asked.is_some_and(|asked| asked.peer == from) {
+            // An answer that brought nothing must not be answered by the next question at once.
+            let pause = if self.tip.number > before {
+                Time::ZERO
+            } else {
+                self.now.after(self.config.status_interval)
+            };
+            self.asked = Some(Asked { peer: from, until: pause });
+        }
+        if self.tip.number > before {
+            self.next_source = from; // it answers: the next range comes from it too
+            self.behind_since = None;
+        }
+    }
+}

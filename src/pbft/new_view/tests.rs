@@ -1,0 +1,1 @@
+//! Unit cases of what follows from a set of view-changes.

@@ -1,0 +1,445 @@
+//! The candidates that a replica holds, and the order in which they wait to be proposed.
+//!
+//! A candidate is held while at least one of these is so: it is charged to its origin's quota (it
+//! came over the origin's own link and is not done), it is charged to whoever forwarded it, it is
+//! wanted for a proposal, or it is pinned by a proposal that may still need it. So what is held is
+//! bounded: `outstanding` for each origin, as many for each forwarder, and the proposals in reach.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::Output;
+use super::dedup::Dedup;
+use super::message::Proposal;
+use crate::types::{Candidate, Digest, Number, Place, Time, View};
+
+/// Where a candidate stands in its origin's line: a generation (an origin that restarts counts
+/// from 0 again), then the origin's own count. The digest tells apart what a liar numbers alike.
+type Turn = (u64, u64, Digest);
+
+/// A candidate held, and why.
+#[derive(Debug)]
+pub(super) struct Held {
+    pub(super) candidate: Arc<Candidate>,
+    /// The config sequence it was found valid under.
+    config_sequence: u64,
+    charged: bool,
+    forwarder: Option<Place>,
+    wanted: bool,
+    pins: usize,
+    /// Its payload is in the log.
+    pub(super) logged: bool,
+    done: bool,
+    in_flight: bool,
+    parked: bool,
+    turn: Turn,
+    /// All ids before this one are committed.
+    cursor: usize,
+    arrived: Time,
+    /// For suspicion; reset in each view.
+    pub(super) watch: Watch,
+}
+
+/// How a waiting candidate fares in a view.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Watch {
+    /// The view this is about.
+    pub(super) view: View,
+    /// Candidates ordered before the watch began.
+    pub(super) began: u64,
+    /// Others that may well go first: its place in the line, times the origins.
+    pub(super) ahead: u64,
+    /// How often it was sent to the primary, and when last.
+    pub(super) forwards: u32,
+    pub(super) forwarded: Time,
+    /// Candidates ordered before it was sent for the second time.
+    pub(super) passed_from: u64,
+}
+
+/// Candidates by name, and the lines they wait in.
+#[derive(Debug)]
+pub(super) struct Pool {
+    outstanding: usize,
+    config_sequence: u64,
+    held: BTreeMap<Digest, Held>,
+    charged: Vec<usize>,
+    forwarded: Vec<usize>,
+    /// Highest generation and sequence seen of each origin.
+    newest: Vec<(u64, u64)>,
+    /// Those that may be proposed, by origin.
+    ready: BTreeMap<Place, BTreeSet<Turn>>,
+    ready_count: usize,
+    ready_envelopes: u64,
+    ready_bytes: u64,
+    /// Not done, but all they have is in proposals in flight.
+    parked: BTreeSet<Digest>,
+    /// Whose turn it is when the next block is put together.
+    next_origin: Place,
+}
+
+/// What merging may take.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    pub(super) envelopes: u64,
+    pub(super) bytes: u64,
+    pub(super) preferred: u64,
+}
+
+impl Pool {
+    pub(super) fn new(n: usize, outstanding: usize, config_sequence: u64) -> Self {
+        Self {
+            outstanding,
+            config_sequence,
+            held: BTreeMap::new(),
+            charged: vec![0; n],
+            forwarded: vec![0; n],
+            newest: vec![(0, 0); n],
+            ready: BTreeMap::new(),
+            ready_count: 0,
+            ready_envelopes: 0,
+            ready_bytes: 0,
+            parked: BTreeSet::new(),
+            next_origin: Place(0),
+        }
+    }
+
+    /// Takes in a valid candidate that came from `from`. One that came over its origin's link is
+    /// charged to the origin's quota, and released exactly once; past the quota it is dropped (the
+    /// driver reads no further anyway, and a candidate that the primary needs is forwarded to it).
+    pub(super) fn insert(
+        &mut self,
+        now: Time,
+        from: Place,
+        candidate: &Arc<Candidate>,
+        config_sequence: u64,
+        wanted: bool,
+        dedup: &Dedup,
+        out: &mut Vec<Output>,
+    ) {
+        let (origin, digest) = (candidate.origin, candidate.digest);
+        let release = Output::Release { origin, digest };
+        if let Some(held) = self.held.get_mut(&digest) {
+            held.config_sequence = held.config_sequence.max(config_sequence);
+            if from == origin && held.done {
+                out.push(release);
+            } else if from == origin && !held.charged {
+                // Within the quota or not: it is here anyway, and the driver has counted it.
+                held.charged = true;
+                self.charged[origin.index()] += 1;
+                if let Some(forwarder) = held.forwarder.take() {
+                    self.forwarded[forwarder.index()] -= 1;
+                }
+            }
+            self.sort(&digest);
+            return;
+        }
+
+        let charged = from == origin && self.charged[origin.index()] < self.outstanding;
+        let forwarded = from != origin && self.forwarded[from.index()] < self.outstanding;
+        let cursor = committed_prefix(candidate, 0, dedup);
+        let done = cursor == candidate.ids.len();
+        if from == origin && (!charged || done) {
+            out.push(release);
+        }
+        if !wanted && (done || !charged && !forwarded) {
+            return;
+        }
+        let charged = charged && !done;
+        let forwarder = (forwarded && !wanted).then_some(from);
+        self.charged[origin.index()] += usize::from(charged);
+        if let Some(forwarder) = forwarder {
+            self.forwarded[forwarder.index()] += 1;
+        }
+        let turn = self.turn_of(candidate);
+        let held = Held {
+            candidate: Arc::clone(candidate),
+            config_sequence,
+            charged,
+            forwarder,
+            wanted,
+            pins: 0,
+            logged: false,
+            done,
+            in_flight: false,
+            parked: false,
+            turn,
+            cursor,
+            arrived: now,
+            watch: Watch::default(),
+        };
+        self.held.insert(digest, held);
+        self.sort(&digest);
+    }
+
+    /// Puts back a payload that the log held.
+    pub(super) fn restore(&mut self, now: Time, candidate: &Arc<Candidate>, dedup: &Dedup) {
+        let sequence = self.config_sequence;
+        self.insert(now, candidate.origin, candidate, sequence, true, dedup, &mut Vec::new());
+        let held = self.held.get_mut(&candidate.digest).expect("wanted candidates are always taken in");
+        held.logged = true;
+        if std::mem::take(&mut held.charged) {
+            self.charged[candidate.origin.index()] -= 1;
+        }
+    }
+
+    fn turn_of(&mut self, candidate: &Candidate) -> Turn {
+        let (generation, newest) = &mut self.newest[candidate.origin.index()];
+        let reordered = 2 * self.outstanding as u64;
+        if candidate.sequence.saturating_add(reordered) < *newest {
+            // Further back than links reorder: the origin counts anew. What it cut before waits
+            // first, or it would be passed over for ever.
+            *generation += 1;
+            *newest = candidate.sequence;
+        }
+        *newest = candidate.sequence.max(*newest);
+        (*generation, candidate.sequence, candidate.digest)
+    }
+
+    /// The candidate, if it is held and valid under the present config sequence.
+    pub(super) fn valid(&self, digest: &Digest) -> Option<&Arc<Candidate>> {
+        let held = self.held.get(digest)?;
+        (held.config_sequence >= self.config_sequence).then_some(&held.candidate)
+    }
+
+    /// The candidate, valid or not (any more).
+    pub(super) fn get(&self, digest: &Digest) -> Option<&Arc<Candidate>> {
+        self.held.get(digest).map(|held| &held.candidate)
+    }
+
+    /// All candidates of a proposal, if all are held.
+    pub(super) fn all_of(&self, proposal: &Proposal) -> Option<Vec<Arc<Candidate>>> {
+        proposal.candidates.iter().map(|named| self.get(&named.digest).cloned()).collect()
+    }
+
+    /// When the oldest of a proposal's candidates arrived.
+    pub(super) fn oldest_arrival(&self, proposal: &Proposal) -> Option<Time> {
+        proposal.candidates.iter().filter_map(|named| Some(self.held.get(&named.digest)?.arrived)).min()
+    }
+
+    /// Keeps the proposal's candidates until [`Self::unpin`]. All are held.
+    pub(super) fn pin(&mut self, proposal: &Proposal) {
+        for named in &proposal.candidates {
+            let held = self.held.get_mut(&named.digest).expect("only what is held is pinned");
+            held.pins += 1;
+            held.wanted = false;
+        }
+    }
+
+    /// The proposal needs its candidates no more.
+    pub(super) fn unpin(&mut self, proposal: &Proposal) {
+        for named in &proposal.candidates {
+            let held = self.held.get_mut(&named.digest).expect("what is pinned is held");
+            held.pins -= 1;
+            held.logged &= held.pins > 0;
+            self.sort(&named.digest);
+        }
+    }
+
+    /// Marks the payload as being in the log; true if it was not before.
+    pub(super) fn log(&mut self, digest: &Digest) -> bool {
+        let held = self.held.get_mut(digest).expect("only what is held is logged");
+        !std::mem::replace(&mut held.logged, true)
+    }
+
+    /// The candidates are in a proposal of this view from here on.
+    pub(super) fn take_flight(&mut self, proposal: &Proposal) {
+        for named in &proposal.candidates {
+            if let Some(held) = self.held.get_mut(&named.digest) {
+                held.in_flight = true;
+                self.sort(&named.digest);
+            }
+        }
+    }
+
+    /// No proposal is in flight any more; what was goes back to waiting.
+    pub(super) fn land_all(&mut self) {
+        let digests: Vec<_> = self.held.keys().copied().collect();
+        for digest in digests {
+            let held = self.held.get_mut(&digest).expect("just listed");
+            (held.in_flight, held.parked, held.wanted) = (false, false, false);
+            self.sort(&digest);
+        }
+        self.parked.clear();
+    }
+
+    /// After a block: those whose every id is in the chain are done, and released once.
+    pub(super) fn settle(&mut self, named: &Proposal, dedup: &Dedup, out: &mut Vec<Output>) {
+        let mut touched = std::mem::take(&mut self.parked);
+        for named in &named.candidates {
+            touched.insert(named.digest);
+        }
+        for (digest, held) in &mut self.held {
+            if !held.done {
+                held.cursor = committed_prefix(&held.candidate, held.cursor, dedup);
+                if held.cursor == held.candidate.ids.len() {
+                    touched.insert(*digest);
+                }
+            }
+        }
+        for digest in touched {
+            let Some(held) = self.held.get_mut(&digest) else { continue };
+            held.parked = false;
+            if !held.done && held.cursor == held.candidate.ids.len() {
+                self.finish(&digest, out);
+            }
+            self.sort(&digest);
+        }
+    }
+
+    /// The candidate is invalid, or can never be proposed: nobody's room is taken by it any more.
+    /// True if that released some of its origin's.
+    pub(super) fn finish(&mut self, digest: &Digest, out: &mut Vec<Output>) -> bool {
+        let Some(held) = self.held.get_mut(digest) else { return false };
+        held.done = true;
+        let origin = held.candidate.origin;
+        let released = std::mem::take(&mut held.charged);
+        if released {
+            self.charged[origin.index()] -= 1;
+            out.push(Output::Release { origin, digest: *digest });
+        }
+        if let Some(forwarder) = held.forwarder.take() {
+            self.forwarded[forwarder.index()] -= 1;
+        }
+        self.sort(digest);
+        released
+    }
+
+    /// A config block committed: what waits must be validated again under `sequence`.
+    pub(super) fn configure(&mut self, sequence: u64, out: &mut Vec<Output>) {
+        self.config_sequence = sequence;
+        let digests: Vec<_> = self.held.keys().copied().collect();
+        for digest in digests {
+            self.sort(&digest);
+            if let Some(held) = self.held.get(&digest)
+                && !held.done
+            {
+                out.push(Output::Validate(Arc::clone(&held.candidate)));
+            }
+        }
+    }
+
+    /// The next block's candidates: whole, in each origin's order, the origins taking turns. One
+    /// that would add nothing is left waiting. Empty if nothing is ready.
+    pub(super) fn merge(&mut self, number: Number, limits: Limits, dedup: &Dedup) -> Vec<Arc<Candidate>> {
+        let mut taken: Vec<Arc<Candidate>> = Vec::new();
+        let (mut envelopes, mut bytes) = (0u64, 0u64);
+        let n = self.charged.len() as u16;
+        let mut after: BTreeMap<Place, Turn> = BTreeMap::new();
+        let mut idle = 0;
+        while idle < n {
+            let origin = self.next_origin;
+            let next = self.ready.get(&origin).and_then(|line| match after.get(&origin) {
+                None => line.first(),
+                Some(turn) => {
+                    line.range((std::ops::Bound::Excluded(turn), std::ops::Bound::Unbounded)).next()
+                }
+            });
+            let Some(turn) = next.copied() else {
+                idle += 1;
+                self.next_origin = Place((origin.0 + 1) % n);
+                continue;
+            };
+            let candidate = Arc::clone(&self.held[&turn.2].candidate);
+            after.insert(origin, turn);
+            if !dedup.adds_something(number, &candidate) {
+                self.park(&turn.2);
+                continue;
+            }
+            let (more, size) = (candidate.envelopes.len() as u64, candidate.bytes());
+            let full =
+                envelopes + more > limits.envelopes || bytes + size > limits.preferred.min(limits.bytes);
+            if !taken.is_empty() && (full || candidate.is_config) {
+                break; // this origin comes first next time
+            }
+            idle = 0;
+            self.next_origin = Place((origin.0 + 1) % n);
+            (envelopes, bytes) = (envelopes + more, bytes + size);
+            let alone = candidate.is_config;
+            taken.push(candidate);
+            if alone {
+                break;
+            }
+        }
+        taken
+    }
+
+    fn park(&mut self, digest: &Digest) {
+        let held = self.held.get_mut(digest).expect("it is in a line");
+        held.parked = true;
+        self.parked.insert(*digest);
+        self.sort(digest);
+    }
+
+    /// Puts a candidate where it belongs after a change: into its line, out of it, or out of here.
+    fn sort(&mut self, digest: &Digest) {
+        let Some(held) = self.held.get(digest) else { return };
+        let origin = held.candidate.origin;
+        let (turn, envelopes, bytes) =
+            (held.turn, held.candidate.envelopes.len() as u64, held.candidate.bytes());
+        let keep = held.charged || held.forwarder.is_some() || held.wanted || held.pins > 0;
+        let valid = held.config_sequence >= self.config_sequence;
+        let ready = keep && valid && !held.done && !held.in_flight && !held.parked;
+        let line = self.ready.entry(origin).or_default();
+        if ready && line.insert(turn) {
+            self.ready_count += 1;
+            self.ready_envelopes += envelopes;
+            self.ready_bytes += bytes;
+        } else if !ready && line.remove(&turn) {
+            self.ready_count -= 1;
+            self.ready_envelopes -= envelopes;
+            self.ready_bytes -= bytes;
+        }
+        if !keep {
+            self.parked.remove(digest);
+            self.held.remove(digest);
+        }
+    }
+
+    /// A whole block waits.
+    pub(super) fn fills(&self, limits: Limits) -> bool {
+        self.ready_envelopes >= limits.envelopes || self.ready_bytes >= limits.preferred
+    }
+
+    /// Some candidate may be proposed.
+    pub(super) fn has_ready(&self) -> bool {
+        self.ready_count > 0
+    }
+
+    /// Candidates not done and not in flight.
+    pub(super) fn waiting(&self) -> usize {
+        self.ready_count + self.parked.len()
+    }
+
+    /// Candidates held.
+    pub(super) fn len(&self) -> usize {
+        self.held.len()
+    }
+
+    /// The first of each origin's line, with how many it has to let go first if all take turns.
+    pub(super) fn heads(&self) -> Vec<Digest> {
+        self.ready.values().filter_map(|line| line.first()).map(|turn| turn.2).collect()
+    }
+
+    /// The held candidate's watch in `view`, begun anew if it was about another.
+    pub(super) fn watch(
+        &mut self,
+        digest: &Digest,
+        view: View,
+        ordered: u64,
+    ) -> Option<(&mut Watch, &Candidate, Time)> {
+        let charged: usize = self.charged.iter().sum();
+        let held = self.held.get_mut(digest)?;
+        if held.watch.view != view || held.watch.ahead == 0 {
+            let ahead = charged as u64 + self.charged.len() as u64;
+            held.watch = Watch { view, began: ordered, ahead, ..Watch::default() };
+        }
+        Some((&mut held.watch, &held.candidate, held.arrived))
+    }
+}
+
+fn committed_prefix(candidate: &Candidate, from: usize, dedup: &Dedup) -> usize {
+    candidate.ids[from..]
+        .iter()
+        .position(|id| !dedup.is_committed(id))
+        .map_or(candidate.ids.len(), |at| from + at)
+}

@@ -1,0 +1,169 @@
+//! A backup looks at what the primary proposes, and accepts it or suspects the primary.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::message::{PrePrepare, Prepare, PrepareVote, Proposal};
+use super::plant::Plant;
+use super::{Output, Phase, Replica};
+use crate::types::{Number, Place, View};
+
+/// What is wrong with a proposal that an honest primary would not have made.
+struct Fault(String);
+
+impl Replica {
+    /// A proposal, signed by its view's primary.
+    pub(super) fn on_pre_prepare(&mut self, from: Place, pre_prepare: PrePrepare, out: &mut Vec<Output>) {
+        let (view, number) = (pre_prepare.view, pre_prepare.proposal.number());
+        if view < self.view || view > self.view.next() {
+            return;
+        }
+        let digest = pre_prepare.proposal.digest(&self.config.domain.genesis);
+        let signer = view.primary(self.config.n);
+        if self.config.plants.has(Plant::SecondProposal) {
+            self.forget_vote(view, number, signer);
+        }
+        // It is the primary's prepare as well. A second, different one is an offence, found there.
+        let vote = PrepareVote { view, number, digest };
+        self.on_prepare(from, Prepare { vote, signer, signature: pre_prepare.signature.clone() }, out);
+        let slot = self.slots.get(&number);
+        let counted = slot.and_then(|slot| slot.prepares.get(&view)).and_then(|votes| votes.get(&signer));
+        if signer == self.config.me || counted.is_none_or(|(first, _)| *first != digest) {
+            return;
+        }
+        if number > self.tip.number && number.0 <= self.tip.number.0.saturating_add(self.config.reach()) {
+            self.slots.entry(number).or_default().pending.entry(view).or_insert(pre_prepare);
+        }
+    }
+
+    /// For tests that take away the rule of one proposal for each view and number.
+    fn forget_vote(&mut self, view: View, number: Number, primary: Place) {
+        if view != self.view
+            || number != self.accepted_top
+            || number <= self.tip.number
+            || primary == self.config.me
+        {
+            return;
+        }
+        self.abandon_from(number);
+        self.accepted_top = Number(number.0 - 1);
+        if let Some(slot) = self.slots.get_mut(&number) {
+            slot.prepares.entry(view).or_default().remove(&primary);
+            slot.pending.remove(&view);
+            if let Some(voted) = slot.voted.take() {
+                self.unpin(voted.known);
+            }
+        }
+    }
+
+    /// Accepts the proposal for the next number, if there is one that can be accepted. What cannot
+    /// yet (parent, payload, an open config block below, the window) stays where it is.
+    pub(super) fn try_accept(&mut self, out: &mut Vec<Output>) -> bool {
+        let number = self.accepted_top.next();
+        if self.phase != Phase::Active || !self.is_open(number) {
+            return false;
+        }
+        let Some(slot) = self.slots.get(&number) else { return false };
+        if slot.voted_in(self.view).is_some() {
+            return false; // voted before, for something that did not hold: never for another
+        }
+        if let Some(proposal) = slot.reproposed.clone() {
+            return self.accept_again(number, proposal, out);
+        }
+        let Some(proposal) = slot.pending.get(&self.view).map(|pending| Arc::clone(&pending.proposal)) else {
+            return false;
+        };
+        if let Err(Fault(reason)) = self.check_form(&proposal) {
+            self.suspect(reason, out);
+            return false;
+        }
+        if !self.hold_or_fetch(&proposal, number) {
+            return false;
+        }
+        let candidates = self.pool.all_of(&proposal).expect("all are held");
+        if candidates.iter().any(|candidate| self.pool.valid(&candidate.digest).is_none()) {
+            return false; // validated under an older configuration; it comes again
+        }
+        let content = self.dedup.content(number, &candidates);
+        let (mut envelopes, mut bytes) = (0u64, 0u64);
+        for candidate in &candidates {
+            envelopes += candidate.envelopes.len() as u64;
+            bytes += candidate.bytes();
+        }
+        let fault = if envelopes > u64::from(self.config.max_message_count)
+            || bytes > self.config.absolute_max_bytes
+        {
+            Some("is larger than a block may be")
+        } else if candidates.len() > 1 && candidates.iter().any(|candidate| candidate.is_config) {
+            Some("has a config envelope that is not alone")
+        } else if content.ids.is_empty() {
+            Some("has nothing that is not in the chain")
+        } else if content.data_hash != proposal.header.data_hash {
+            Some("has another data hash than its candidates")
+        } else {
+            None
+        };
+        if let Some(fault) = fault {
+            self.suspect(format!("the proposal {number} {fault}"), out);
+            return false;
+        }
+        let mut known = self.known(proposal);
+        known.content = Some(Arc::new(content));
+        self.slots.entry(number).or_default().pending.remove(&self.view);
+        self.accept(known, out);
+        true
+    }
+
+    fn check_form(&self, proposal: &Proposal) -> Result<(), Fault> {
+        let number = proposal.number();
+        let names: BTreeSet<_> = proposal.candidates.iter().map(|named| named.digest).collect();
+        if proposal.header.previous_hash != Some(self.parent_hash()) {
+            Err(Fault(format!("the proposal {number} does not extend the one below it")))
+        } else if names.is_empty() || names.len() != proposal.candidates.len() {
+            Err(Fault(format!("the proposal {number} names no candidate, or one twice")))
+        } else if names.len() > self.config.max_message_count as usize {
+            Err(Fault(format!("the proposal {number} names more candidates than envelopes fit a block")))
+        } else if names.iter().any(|digest| self.invalid.contains(digest)) {
+            Err(Fault(format!("the proposal {number} names an invalid candidate")))
+        } else {
+            Ok(())
+        }
+    }
+
+    /// The current view's new-view proposes this again. A quorum accepted it before, so it is valid
+    /// and needs no message from the primary; every replica votes for it with a prepare.
+    fn accept_again(&mut self, number: Number, proposal: Arc<Proposal>, out: &mut Vec<Output>) -> bool {
+        if proposal.header.previous_hash != Some(self.parent_hash()) {
+            return false; // the base or a block above it was overtaken by a commit: nothing to vote on
+        }
+        if !self.hold_or_fetch(&proposal, number) {
+            return false;
+        }
+        let candidates = self.pool.all_of(&proposal).expect("all are held");
+        let content = self.dedup.content(number, &candidates);
+        if content.data_hash != proposal.header.data_hash {
+            self.halt(
+                format!("a quorum prepared {number}, whose data hash is not that of its candidates"),
+                out,
+            );
+            return false;
+        }
+        let mut known = self.known(proposal);
+        known.content = Some(Arc::new(content));
+        self.accept(known, out);
+        true
+    }
+
+    /// Votes in a new view for a block that is committed here already, so that others can commit
+    /// it too. Only for what was committed: two digests at one number would be a fork.
+    pub(super) fn vote_again(&mut self, proposal: &Arc<Proposal>, out: &mut Vec<Output>) {
+        let number = proposal.number();
+        let Some(sealed) = self.sealed.get(&number) else { return };
+        let known = self.known(Arc::clone(proposal));
+        if sealed.digest != known.digest {
+            return self
+                .halt(format!("{number} is committed, and a quorum prepared another block there"), out);
+        }
+        self.vote(known, true, out);
+    }
+}

@@ -1,0 +1,133 @@
+//! Prepare votes, and the certificates that a quorum of them makes.
+//!
+//! prepared(view, k) needs this replica's own acceptance (so it holds the payload), a quorum of
+//! prepares by distinct signers, the primary's among them or not, and prepared(view, k-1) or
+//! committed(k-1). Without the last part a certificate could stand above a gap, and a new view
+//! that stops at the gap would drop a block that had been committed.
+
+use std::sync::Arc;
+
+use super::message::{CommitVote, Offence, Prepare, PreparedCertificate, Unsigned};
+use super::plant::Plant;
+use super::slot::Certified;
+use super::{Note, Output, Phase, Record, Replica};
+use crate::types::{Number, Place, View};
+
+impl Replica {
+    /// A prepare vote; true if it is the first of its signer, view and number.
+    pub(super) fn on_prepare(&mut self, from: Place, prepare: Prepare, out: &mut Vec<Output>) -> bool {
+        let Prepare { vote, signer, .. } = &prepare;
+        let (view, number) = (vote.view, vote.number);
+        if view < self.oldest_vote_view() || view > self.view.next() || !self.is_near(number) {
+            return false;
+        }
+        // Our own vote counts when it comes back to us: then it is durable.
+        if *signer == self.config.me && from != self.config.me {
+            return false;
+        }
+        let votes = self.slots.entry(number).or_default().prepares.entry(view).or_default();
+        if let Some((digest, signature)) = votes.get(signer) {
+            if *digest != vote.digest {
+                let first = Prepare {
+                    vote: super::message::PrepareVote { digest: *digest, ..*vote },
+                    signer: *signer,
+                    signature: signature.clone(),
+                };
+                self.on_offence(Offence::Prepares(Box::new(first), Box::new(prepare)), out);
+            }
+            return false;
+        }
+        votes.insert(prepare.signer, (prepare.vote.digest, prepare.signature));
+        true
+    }
+
+    /// Makes certificates for what has a quorum of prepares, lowest number first.
+    pub(super) fn try_prepare(&mut self, out: &mut Vec<Output>) -> bool {
+        let Some(view) = self.voting_view() else { return false };
+        let mut progress = false;
+        let mut next = self.unprepared.first().copied();
+        while let Some(number) = next {
+            let prepared = self.is_prepared(view, number);
+            if prepared {
+                self.unprepared.remove(&number);
+                self.prepared(view, number, out);
+                progress = true;
+            } else if number > self.tip.number && !self.config.plants.has(Plant::NoPrefixRule) {
+                break; // nothing above it can be prepared
+            }
+            next = self.unprepared.range(number.next()..).next().copied();
+        }
+        progress
+    }
+
+    fn is_prepared(&self, view: View, number: Number) -> bool {
+        let Some(slot) = self.slots.get(&number) else { return false };
+        let Some(voted) = slot.voted_in(view).filter(|voted| !voted.abandoned) else { return false };
+        let below = Number(number.0 - 1);
+        let prefix = below <= self.tip.number
+            || self.slots.get(&below).is_some_and(|slot| slot.certified_in(view))
+            || self.config.plants.has(Plant::NoPrefixRule);
+        prefix && slot.prepares_for(view, &voted.known.digest) >= self.quorum_size()
+    }
+
+    /// Keeps the certificate and casts the commit.
+    ///
+    /// The certificate is durable before the commit leaves, and those of all numbers below it are
+    /// durable already, or their blocks committed: a commit of q replicas then means that q logs
+    /// hold certificates for the number and every one below, which is what view changes rest on.
+    fn prepared(&mut self, view: View, number: Number, out: &mut Vec<Output>) {
+        let quorum = self.quorum_size();
+        let slot = self.slots.get_mut(&number).expect("it was voted on");
+        let voted = slot.voted.as_mut().expect("it was voted on");
+        let mut known = voted.known.clone();
+        known.pinned = false;
+        let votes = &slot.prepares[&view];
+        let matching = votes.iter().filter(|(_, (digest, _))| *digest == known.digest);
+        let signatures =
+            matching.take(quorum).map(|(signer, (_, signature))| (*signer, signature.clone())).collect();
+        let certificate =
+            Arc::new(PreparedCertificate { view, proposal: Arc::clone(&known.proposal), signatures });
+
+        let mut records = Vec::new();
+        if known.content.is_some() && number > self.durable {
+            self.pin(&mut known);
+            records = self.payload_records(&certificate.proposal);
+        }
+        records.push(Record::Prepared(Arc::clone(&certificate)));
+        let vote = CommitVote {
+            view,
+            header: known.proposal.header.clone(),
+            digest: known.digest,
+            last_config: self.last_config_at(number, &known),
+        };
+        self.certify(Certified { certificate, known });
+        if self.prepared_top < number {
+            self.prepared_top = number;
+        }
+        self.sample_prepared(number);
+        out.push(Output::Note(Note::Prepared { view, number }));
+        self.promise(records, Unsigned::Commit(vote), out);
+    }
+
+    /// Keeps the certificate of the highest view.
+    pub(super) fn certify(&mut self, certified: Certified) {
+        let number = certified.certificate.proposal.number();
+        let slot = self.slots.entry(number).or_default();
+        if let Some(before) = slot.certified.replace(certified) {
+            self.unpin(before.known);
+        }
+    }
+
+    /// The view that prepares and commits are cast in: the current one, while it is active.
+    pub(super) fn voting_view(&self) -> Option<View> {
+        match self.phase {
+            Phase::Active if self.votes() => Some(self.view),
+            Phase::Leaving if self.config.plants.has(Plant::CommitAfterViewChange) => Some(self.left_view),
+            _ => None,
+        }
+    }
+
+    pub(super) fn oldest_vote_view(&self) -> View {
+        if self.config.plants.has(Plant::CommitAfterViewChange) { self.left_view } else { self.view }
+    }
+}

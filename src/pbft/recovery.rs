@@ -1,0 +1,302 @@
+//! A restart from ledger and log, and what the log must hold for it.
+//!
+//! The records are applied in the order in which they were written, and [`Replica::live_records`]
+//! is a log that recovers the same promises. A replica comes back in the view that it left, never
+//! in a lower one; it repeats what it promised there, with the same content, and nothing else.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::dedup::Dedup;
+use super::fetch::Fetches;
+use super::message::{CommitVote, NewView, PrepareVote, PreparedCertificate, Proposal, Unsigned};
+use super::new_view::{Contradiction, follow};
+use super::plant::Plant;
+use super::pool::Pool;
+use super::quorum::Quorum;
+use super::slot::{Certified, Sealed, Voted};
+use super::status::Peer;
+use super::suspicion::Samples;
+use super::{ChainTip, Config, Note, Output, Phase, Record, Replica, Tip};
+use crate::types::{Number, Place, Time, View};
+
+impl Replica {
+    /// A replica as its ledger and log left it. What it must repeat goes to `outputs`.
+    ///
+    /// `records` are all that was durable, in order; those about blocks that the ledger holds are
+    /// passed over. Nothing in them can make it panic: what does not fit is not voted on again.
+    pub fn recover(
+        config: Config,
+        tip: ChainTip,
+        records: Vec<Record>,
+        now: Time,
+        outputs: &mut Vec<Output>,
+    ) -> Self {
+        let (n, outstanding, sequence) = (config.n, config.outstanding, config.config_sequence);
+        let no_duplicates_fall_out = config.plants.has(Plant::NoDeduplication);
+        let mut replica = Self {
+            quorum: Quorum::of(n),
+            now,
+            halted: false,
+            durable: tip.number,
+            slots: BTreeMap::new(),
+            sealed: BTreeMap::new(),
+            dedup: Dedup::new(config.dedup_blocks, tip.recent, no_duplicates_fall_out),
+            pool: Pool::new(n, outstanding, sequence),
+            invalid: BTreeSet::new(),
+            fetches: Fetches::default(),
+            view: View(0),
+            phase: Phase::Active,
+            left_view: View(0),
+            entered: None,
+            chosen: None,
+            view_changes: BTreeMap::new(),
+            failed_views: 0,
+            progressed: true,
+            change_deadline: None,
+            accepted_top: tip.number,
+            prepared_top: tip.number,
+            unprepared: BTreeSet::new(),
+            open_config: None,
+            peers: (0..n).map(|_| Peer::default()).collect(),
+            status_due: now,
+            behind_since: None,
+            asked: None,
+            next_source: Place(0),
+            accused: BTreeSet::new(),
+            last_progress: now,
+            work_since: None,
+            complaint_put_off: Time::ZERO,
+            ordered: 0,
+            delays: Samples::default(),
+            rounds: Samples::default(),
+            prepared_at: BTreeMap::new(),
+            room_since: now,
+            tip: Tip { number: tip.number, hash: tip.hash, certificate: tip.certificate },
+            config,
+        };
+        if let Some(certificate) = replica.tip.certificate.clone() {
+            let sealed = Sealed { digest: certificate.proposal, last_config: certificate.last_config };
+            replica.sealed.insert(replica.tip.number, sealed);
+        }
+        for record in records {
+            replica.apply(record, outputs);
+        }
+        replica.resume(outputs);
+        replica
+    }
+
+    /// Puts back one record.
+    fn apply(&mut self, record: Record, out: &mut Vec<Output>) {
+        match record {
+            Record::Payload(candidate) => {
+                if candidate.origin.index() < self.config.n {
+                    self.pool.restore(self.now, &candidate, &self.dedup);
+                }
+            }
+            Record::Accepted { view, proposal } => self.apply_accepted(view, proposal),
+            Record::Prepared(certificate) => self.apply_prepared(certificate),
+            Record::ViewChange(view) => {
+                if view > self.view {
+                    (self.view, self.phase, self.chosen) = (view, Phase::Leaving, None);
+                }
+            }
+            Record::NewViewChosen(body) => {
+                if body.view >= self.view {
+                    self.chosen = Some(body);
+                }
+            }
+            Record::NewView(new_view) => self.apply_new_view(new_view, out),
+        }
+    }
+
+    fn apply_accepted(&mut self, view: View, proposal: Arc<Proposal>) {
+        if proposal.number() <= self.tip.number || self.config.plants.has(Plant::VoteAgainAfterRestart) {
+            return;
+        }
+        let known = self.known(proposal);
+        let slot = self.slots.entry(known.proposal.number()).or_default();
+        if slot.voted.as_ref().is_none_or(|voted| voted.view <= view) {
+            slot.voted = Some(Voted { view, known, abandoned: false });
+        }
+    }
+
+    fn apply_prepared(&mut self, certificate: Arc<PreparedCertificate>) {
+        if certificate.proposal.number() <= self.tip.number {
+            return;
+        }
+        let known = self.known(Arc::clone(&certificate.proposal));
+        let slot = self.slots.entry(known.proposal.number()).or_default();
+        if slot.certified.as_ref().is_none_or(|held| held.certificate.view <= certificate.view) {
+            slot.certified = Some(Certified { certificate, known });
+        }
+    }
+
+    fn apply_new_view(&mut self, new_view: Arc<NewView>, out: &mut Vec<Output>) {
+        if new_view.body.view < self.view {
+            return;
+        }
+        match follow(&new_view.body.view_changes, &self.config.domain.genesis, self.config.plants) {
+            Ok(outcome) => {
+                (self.view, self.phase, self.chosen) = (new_view.body.view, Phase::Entering, None);
+                self.entered = Some((new_view, outcome));
+            }
+            Err(Contradiction(reason)) => self.halt(reason, out),
+        }
+    }
+
+    /// Takes up where the records left off.
+    fn resume(&mut self, out: &mut Vec<Output>) {
+        if self.halted {
+            return;
+        }
+        self.left_view = self.view;
+        self.keep_payloads();
+        let last = self.tip.certificate.as_ref().map_or(View(0), |certificate| certificate.view);
+        if last > self.view {
+            // Blocks of a view that this replica never entered: it was a follower, or fetched them.
+            // That view began, so no lower one is worth a vote.
+            (self.view, self.phase, self.chosen) = (last, Phase::Leaving, None);
+            if self.votes() {
+                out.push(Output::Persist(Record::ViewChange(last)));
+            }
+        }
+        match self.phase {
+            Phase::Leaving => {
+                if self.votes() {
+                    self.ask_for_view(out);
+                    if let Some(body) = self.chosen.clone() {
+                        out.push(Output::Broadcast(Unsigned::NewView(Arc::unwrap_or_clone(body))));
+                    }
+                }
+            }
+            Phase::Active => self.repeat_votes(out),
+            Phase::Entering => {
+                self.try_activate(out);
+                if self.phase == Phase::Active {
+                    self.repeat_votes(out);
+                }
+            }
+        }
+        self.advance(out);
+    }
+
+    /// Pins the payloads that proposals and certificates name; the others are not needed.
+    fn keep_payloads(&mut self) {
+        let numbers: Vec<_> = self.slots.keys().copied().collect();
+        for number in numbers {
+            let mut slot = self.slots.remove(&number).expect("just listed");
+            let voted = slot.voted.iter_mut().map(|voted| &mut voted.known);
+            let certified = slot.certified.iter_mut().map(|certified| &mut certified.known);
+            for known in voted.chain(certified) {
+                if self.missing(&known.proposal).is_empty() {
+                    self.pin(known);
+                }
+            }
+            self.slots.insert(number, slot);
+        }
+        self.pool.land_all();
+    }
+
+    /// Votes again for what it had accepted in this view, and commits what it had prepared.
+    fn repeat_votes(&mut self, out: &mut Vec<Output>) {
+        let (view, me) = (self.view, self.config.me);
+        let settled = self.entered.as_ref().map_or(Number(0), |(_, outcome)| outcome.last());
+        let numbers: Vec<_> = self.slots.keys().copied().filter(|number| *number > self.tip.number).collect();
+        for number in numbers {
+            let Some(voted) = self.slots[&number].voted_in(view) else { continue };
+            let known = voted.known.clone();
+            let follows = number == self.accepted_top.next()
+                && known.pinned
+                && self.open_config.is_none()
+                && known.proposal.header.previous_hash == Some(self.parent_hash());
+            let candidates = follows.then(|| self.pool.all_of(&known.proposal)).flatten();
+            let content = candidates.map(|candidates| Arc::new(self.dedup.content(number, &candidates)));
+            let content = content.filter(|content| content.data_hash == known.proposal.header.data_hash);
+            let slot = self.slots.get_mut(&number).expect("just listed");
+            let voted = slot.voted.as_mut().expect("just seen");
+            let Some(content) = content else {
+                voted.abandoned = true; // the vote stands; nothing is built on it
+                continue;
+            };
+            voted.known.content = Some(Arc::clone(&content));
+            slot.reproposed = None;
+            let commit = slot.certified.as_ref().is_some_and(|certified| {
+                certified.certificate.view == view && certified.known.digest == known.digest
+            });
+            if let Some(certified) = &mut slot.certified
+                && certified.known.digest == known.digest
+            {
+                certified.known.content = Some(Arc::clone(&content));
+            }
+            if content.is_config {
+                self.open_config = Some(number);
+            }
+            self.dedup.propose(number, content);
+            self.pool.take_flight(&known.proposal);
+            self.accepted_top = number;
+            if !self.votes() {
+                continue;
+            }
+            let digest = known.digest;
+            out.push(Output::Note(Note::Accepted { view, number }));
+            out.push(Output::Broadcast(if self.primary() == me && number > settled {
+                Unsigned::PrePrepare { view, proposal: Arc::clone(&known.proposal) }
+            } else {
+                Unsigned::Prepare(PrepareVote { view, number, digest })
+            }));
+            if commit {
+                self.prepared_top = number;
+                let known = &self.slots[&number].voted.as_ref().expect("just seen").known;
+                out.push(Output::Broadcast(Unsigned::Commit(CommitVote {
+                    view,
+                    header: known.proposal.header.clone(),
+                    digest,
+                    last_config: self.last_config_at(number, known),
+                })));
+            } else {
+                self.unprepared.insert(number);
+            }
+        }
+    }
+
+    /// The live records: a log that holds just these recovers the same promises. The driver
+    /// writes them into a new segment and then drops the older ones.
+    pub fn live_records(&self) -> Vec<Record> {
+        let mut records = Vec::new();
+        if let Some((new_view, _)) = &self.entered {
+            records.push(Record::NewView(Arc::clone(new_view)));
+        }
+        if self.phase == Phase::Leaving && self.votes() {
+            records.push(Record::ViewChange(self.view));
+        }
+        if let Some(chosen) = &self.chosen {
+            records.push(Record::NewViewChosen(Arc::clone(chosen)));
+        }
+        if !self.votes() {
+            return records;
+        }
+        let mut logged = BTreeSet::new();
+        for (_, slot) in self.slots.range(self.durable.next()..) {
+            let voted = slot.voted_in(self.view);
+            let names = voted
+                .map(|voted| &voted.known)
+                .into_iter()
+                .chain(slot.certified.iter().map(|held| &held.known));
+            for named in names.filter(|known| known.pinned).flat_map(|known| &known.proposal.candidates) {
+                if logged.insert(named.digest) {
+                    let candidate = self.pool.get(&named.digest).expect("pinned candidates are held");
+                    records.push(Record::Payload(Arc::clone(candidate)));
+                }
+            }
+            if let Some(voted) = voted {
+                records
+                    .push(Record::Accepted { view: voted.view, proposal: Arc::clone(&voted.known.proposal) });
+            }
+            if let Some(certified) = &slot.certified {
+                records.push(Record::Prepared(Arc::clone(&certified.certificate)));
+            }
+        }
+        records
+    }
+}

@@ -1,0 +1,105 @@
+//! What a replica knows of one block number: its own vote, its certificate, and others' votes.
+//!
+//! Bounded: votes are kept for this view and the next (commits for a few older views as well), one
+//! of a kind by each sender, and only for numbers within twice the window.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::dedup::Content;
+use super::message::{Commit, PrePrepare, PreparedCertificate, Proposal};
+use crate::types::{Digest, Number, Place, Signature, View};
+
+/// Commits are kept for this many views of a number, the newest.
+const COMMIT_VIEWS: usize = 4;
+
+/// A proposal and what this replica worked out about it.
+#[derive(Clone, Debug)]
+pub(super) struct Known {
+    pub(super) proposal: Arc<Proposal>,
+    /// The proposal digest.
+    pub(super) digest: Digest,
+    /// The header's hash.
+    pub(super) hash: Digest,
+    /// The block's data; none if it was not worked out (yet), or the block is committed.
+    pub(super) content: Option<Arc<Content>>,
+    /// Its candidates are pinned in the pool on account of this.
+    pub(super) pinned: bool,
+}
+
+/// The proposal that this replica accepted last at a number, and so voted for.
+#[derive(Clone, Debug)]
+pub(super) struct Voted {
+    pub(super) view: View,
+    pub(super) known: Known,
+    /// The block below became another than the one it was proposed on.
+    pub(super) abandoned: bool,
+}
+
+/// The certificate of the highest view that this replica holds for a number.
+#[derive(Clone, Debug)]
+pub(super) struct Certified {
+    pub(super) certificate: Arc<PreparedCertificate>,
+    pub(super) known: Known,
+}
+
+/// Everything about one number.
+#[derive(Debug, Default)]
+pub(super) struct Slot {
+    pub(super) voted: Option<Voted>,
+    pub(super) certified: Option<Certified>,
+    /// Proposals that arrived before they could be accepted, of this view and the next.
+    pub(super) pending: BTreeMap<View, PrePrepare>,
+    /// What the current view's new-view proposes again here, while it is not accepted.
+    pub(super) reproposed: Option<Arc<Proposal>>,
+    /// By view, then signer: digest and signature. The primary's pre-prepare is its prepare.
+    pub(super) prepares: BTreeMap<View, BTreeMap<Place, (Digest, Signature)>>,
+    /// By view, then signer.
+    pub(super) commits: BTreeMap<View, BTreeMap<Place, Commit>>,
+}
+
+impl Slot {
+    /// The vote cast in `view`, if one was.
+    pub(super) fn voted_in(&self, view: View) -> Option<&Voted> {
+        self.voted.as_ref().filter(|voted| voted.view == view)
+    }
+
+    /// There is a certificate of `view`.
+    pub(super) fn certified_in(&self, view: View) -> bool {
+        self.certified.as_ref().is_some_and(|certified| certified.certificate.view == view)
+    }
+
+    /// How many replicas sent a prepare for `digest` in `view`.
+    pub(super) fn prepares_for(&self, view: View, digest: &Digest) -> usize {
+        self.prepares.get(&view).map_or(0, |votes| votes.values().filter(|(vote, _)| vote == digest).count())
+    }
+
+    /// Makes room for a commit of `view`; false if it is older than all that are kept.
+    pub(super) fn admit_commits_of(&mut self, view: View) -> bool {
+        if self.commits.contains_key(&view) || self.commits.len() < COMMIT_VIEWS {
+            return true;
+        }
+        let oldest = *self.commits.keys().next().expect("it is not empty");
+        if oldest < view {
+            self.commits.remove(&oldest);
+        }
+        oldest < view
+    }
+
+    /// Votes and proposals held.
+    pub(super) fn messages(&self) -> usize {
+        self.pending.len()
+            + self.prepares.values().map(BTreeMap::len).sum::<usize>()
+            + self.commits.values().map(BTreeMap::len).sum::<usize>()
+            + usize::from(self.voted.is_some())
+            + usize::from(self.certified.is_some())
+            + usize::from(self.reproposed.is_some())
+    }
+}
+
+/// What must be remembered of a committed block to help others with it.
+#[derive(Clone, Debug)]
+pub(super) struct Sealed {
+    pub(super) digest: Digest,
+    pub(super) last_config: Number,
+}

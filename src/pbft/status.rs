@@ -1,0 +1,157 @@
+//! How far everyone is, and the repair that follows from it.
+//!
+//! Messages may be lost, repeated and reordered; statuses, sent on connect and a few times a
+//! second, make the protocol recover from all of it. A status is never answered by a status, and
+//! every answer is limited in rate, so nothing can amplify.
+
+use std::sync::Arc;
+
+use super::message::{Message, PrePrepare, Prepare, PrepareVote, Status};
+use super::{Output, Phase, Replica, Role};
+use crate::types::{Number, Place, Time};
+
+/// The pause between repeated view-changes and new-views to one peer doubles this often.
+const VIEW_REPAIR_DOUBLINGS: u32 = 3;
+
+/// What is known of another replica.
+#[derive(Debug, Default)]
+pub(super) struct Peer {
+    /// What it said last.
+    pub(super) status: Option<Status>,
+    /// Highest block that it said it has. Only a hint whom to ask.
+    pub(super) claimed: Number,
+    /// Its link is down.
+    pub(super) down: bool,
+    /// Votes are not sent to it again before this.
+    next_repair: Time,
+    /// The view-change or new-view is not sent to it again before this, after so many times.
+    pub(super) next_view_repair: Time,
+    pub(super) view_repairs: u32,
+    /// Bytes of candidates sent to it in this interval.
+    pub(super) served: u64,
+}
+
+impl Replica {
+    /// This replica's own status.
+    pub(super) fn status(&self) -> Status {
+        let above = |top: Number| if top > self.tip.number { top } else { Number(0) };
+        Status {
+            view: self.view,
+            active: self.phase == Phase::Active && self.config.role == Role::Voter,
+            committed: self.tip.number,
+            accepted: above(self.accepted_top),
+            prepared: above(self.prepared_top),
+        }
+    }
+
+    /// Sends the status that is due, and does what is done as often.
+    pub(super) fn on_status_due(&mut self, out: &mut Vec<Output>) {
+        if self.status_due > self.now {
+            return;
+        }
+        self.status_due = self.now.after(self.config.status_interval);
+        out.push(Output::TellAll(Message::Status(self.status())));
+        for peer in &mut self.peers {
+            peer.served = 0;
+        }
+        self.watch_waiting(out);
+        self.judge_speed(out);
+    }
+
+    /// A link came up or went down.
+    pub(super) fn on_link(&mut self, peer: Place, up: bool, out: &mut Vec<Output>) {
+        if peer == self.config.me || peer.index() >= self.config.n {
+            return;
+        }
+        self.peers[peer.index()].down = !up;
+        if up {
+            out.push(Output::Tell(peer, Message::Status(self.status())));
+        }
+    }
+
+    /// What a peer lacks is sent again: a view-change or new-view, votes, proposals. What this
+    /// replica lacks it fetches.
+    pub(super) fn on_status(&mut self, from: Place, status: Status, out: &mut Vec<Output>) {
+        if from == self.config.me || from.index() >= self.config.n {
+            return;
+        }
+        let peer = &mut self.peers[from.index()];
+        // A lower number than before is a restart from an older ledger: what it says now counts.
+        peer.claimed = status.committed;
+        let before = peer.status.replace(status.clone());
+        // Stuck since the last time: what is merely under way is not sent twice.
+        let stuck =
+            before.is_some_and(|before| (before.view, before.committed) == (status.view, status.committed));
+        if status.view < self.view || status.view == self.view && !status.active {
+            self.repair_view(from, &status, out);
+        }
+        if stuck && status.active && status.view == self.view {
+            self.repair_votes(from, &status, out);
+        }
+        self.try_catch_up(out);
+    }
+
+    fn repair_view(&mut self, to: Place, status: &Status, out: &mut Vec<Output>) {
+        let message = match self.phase {
+            Phase::Active | Phase::Entering => {
+                let Some((new_view, _)) = &self.entered else { return };
+                Message::NewView(Arc::clone(new_view))
+            }
+            Phase::Leaving => {
+                let mine = self.view_changes.get(&self.config.me);
+                let Some(mine) = mine.filter(|change| change.body.view == self.view) else { return };
+                if status.view == self.view && status.active {
+                    return;
+                }
+                Message::ViewChange(Arc::clone(mine))
+            }
+        };
+        let peer = &mut self.peers[to.index()];
+        if self.now < peer.next_view_repair {
+            return;
+        }
+        let pause = self.config.status_interval * (1 << peer.view_repairs.min(VIEW_REPAIR_DOUBLINGS));
+        peer.next_view_repair = self.now.after(pause);
+        peer.view_repairs += 1;
+        out.push(Output::Repeat(to, message));
+    }
+
+    /// Sends the votes that a peer may lack for the numbers above its last committed one. A
+    /// proposal is sent by everyone who holds it, since it carries the primary's own signature.
+    fn repair_votes(&mut self, to: Place, status: &Status, out: &mut Vec<Output>) {
+        let peer = &mut self.peers[to.index()];
+        if self.now < peer.next_repair || self.phase != Phase::Active {
+            return;
+        }
+        peer.next_repair = self.now.after(self.config.status_interval / 2);
+        let (view, me, primary) = (self.view, self.config.me, self.primary());
+        let settled = self.entered.as_ref().map_or(Number(0), |(_, outcome)| outcome.last());
+        let last = Number(status.committed.0.saturating_add(self.config.reach()));
+        for (number, slot) in self.slots.range(status.committed.next()..) {
+            if *number > last {
+                break;
+            }
+            let prepares = slot.prepares.get(&view);
+            if *number > status.accepted
+                && *number > settled
+                && let Some(voted) = slot.voted_in(view)
+                && let Some((digest, signature)) = prepares.and_then(|votes| votes.get(&primary))
+                && *digest == voted.known.digest
+            {
+                let proposal = Arc::clone(&voted.known.proposal);
+                let pre_prepare = PrePrepare { view, proposal, signature: signature.clone() };
+                out.push(Output::Repeat(to, Message::PrePrepare(pre_prepare)));
+            }
+            if *number > status.prepared
+                && let Some((digest, signature)) = prepares.and_then(|votes| votes.get(&me))
+            {
+                let vote = PrepareVote { view, number: *number, digest: *digest };
+                let prepare = Prepare { vote, signer: me, signature: signature.clone() };
+                out.push(Output::Repeat(to, Message::Prepare(prepare)));
+            }
+            if let Some(commit) = slot.commits.get(&view).and_then(|votes| votes.get(&me)) {
+                out.push(Output::Repeat(to, Message::Commit(commit.clone())));
+            }
+        }
+    }
+}

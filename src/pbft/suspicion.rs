@@ -1,0 +1,247 @@
+//! When a replica gives up on a primary: silent, slow, censoring, or caught lying.
+//!
+//! Never for plain age: under overload an honest primary has a backlog, and overload must not
+//! cause view changes. Before it complains a replica makes sure that the primary has the candidate.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use super::message::{Message, Offence, Proposal};
+use super::{Output, Phase, Replica};
+use crate::types::{Digest, Number, Place, Time};
+
+/// How many measurements are kept of the primary's delay and of the round time.
+const SAMPLES: usize = 16;
+/// A primary's delay below this is never slow, whatever the round time.
+const DELAY_FLOOR: Duration = Duration::from_millis(50);
+
+/// The last measurements of something.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Samples(VecDeque<Duration>);
+
+impl Samples {
+    pub(super) fn push(&mut self, sample: Duration) {
+        if self.0.len() == SAMPLES {
+            self.0.pop_front();
+        }
+        self.0.push_back(sample);
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    /// The median, once there are enough: one late message is no slow primary.
+    pub(super) fn median(&self) -> Option<Duration> {
+        let mut sorted: Vec<_> = self.0.iter().copied().collect();
+        sorted.sort();
+        (sorted.len() == SAMPLES).then(|| sorted[SAMPLES / 2])
+    }
+}
+
+/// `base` doubled `times`, at most `cap` (and never less than `base`).
+pub(super) fn backed_off(base: Duration, times: u32, cap: Duration) -> Duration {
+    base.saturating_mul(1u32.checked_shl(times.min(30)).unwrap_or(u32::MAX)).min(cap.max(base))
+}
+
+impl Replica {
+    /// Something committed or a view began: the complaint clock starts again.
+    pub(super) fn note_progress(&mut self) {
+        self.last_progress = self.now;
+    }
+
+    /// Keeps track of whether any work waits.
+    pub(super) fn note_work(&mut self) {
+        let work = self.pool.waiting() > 0 || self.accepted_top > self.tip.number;
+        self.work_since = match self.work_since {
+            since @ Some(_) if work => since,
+            _ => work.then_some(self.now),
+        };
+    }
+
+    /// When nothing having committed becomes a reason to complain.
+    pub(super) fn complaint_due(&self) -> Option<Time> {
+        let since = self.work_since?.max(self.last_progress).max(self.complaint_put_off);
+        let watched = self.phase != Phase::Leaving && self.primary() != self.config.me && self.votes();
+        watched.then(|| since.after(self.complain_timeout()))
+    }
+
+    /// Doubles with each view that failed, like the view-change timeout.
+    fn complain_timeout(&self) -> Duration {
+        backed_off(self.config.complain_timeout, self.failed_views, self.config.view_change_timeout_cap)
+    }
+
+    /// Suspects a primary under which nothing commits while work waits.
+    pub(super) fn complain(&mut self, out: &mut Vec<Output>) {
+        if self.complaint_due().is_none_or(|due| due > self.now) {
+            return;
+        }
+        let heads = self.pool.heads();
+        let mut sent = self.accepted_top > self.tip.number;
+        let patience = self.complain_timeout() / 2;
+        for digest in &heads {
+            if let Some((watch, _, _)) = self.pool.watch(digest, self.view, self.ordered) {
+                sent |= watch.forwards > 0 && self.now.since(watch.forwarded) >= patience;
+            }
+        }
+        if sent {
+            return self.suspect("nothing commits while work waits".to_owned(), out);
+        }
+        // The primary may not have it. It gets it now, and half the time again.
+        for digest in heads {
+            self.forward(&digest, out);
+        }
+        self.complaint_put_off = Time(self.now.0.saturating_sub(patience));
+    }
+
+    /// Looks at the first of each origin's line: sends it to the primary if it is overdue there, and
+    /// suspects a primary that had it and passed it over again and again.
+    pub(super) fn watch_waiting(&mut self, out: &mut Vec<Output>) {
+        let (view, ordered, me, primary) = (self.view, self.ordered, self.config.me, self.primary());
+        let limit = self.config.n as u64 * self.config.outstanding as u64;
+        let stalled = self.now.since(self.last_progress) >= self.config.forward_timeout;
+        for digest in self.pool.heads() {
+            let Some((watch, candidate, arrived)) = self.pool.watch(&digest, view, ordered) else { continue };
+            // The origin first; the others step in when it does not.
+            let times = if candidate.origin == me { 1 } else { 2 };
+            let since = watch.forwarded.max(arrived);
+            let waited = self.now.since(since) >= self.config.forward_timeout * times;
+            let overdue = ordered - watch.began > watch.ahead;
+            let passed = ordered.saturating_sub(watch.passed_from);
+            if primary != me && watch.forwards >= 2 && passed > limit {
+                return self.suspect(format!("candidate {digest} was passed over by {passed} others"), out);
+            }
+            if waited && (stalled || overdue) {
+                self.forward(&digest, out);
+            }
+        }
+    }
+
+    /// Sends a waiting candidate to the primary. A replica that is in no active view, and so may be
+    /// behind or ahead of the others, sends it to the primaries that the others follow too.
+    fn forward(&mut self, digest: &Digest, out: &mut Vec<Output>) {
+        let (view, ordered, me, n, now) = (self.view, self.ordered, self.config.me, self.config.n, self.now);
+        let mut targets = vec![view.primary(n)];
+        if self.phase != Phase::Active || !self.votes() {
+            let others =
+                self.peers.iter().filter_map(|peer| peer.status.as_ref()).filter(|status| status.active);
+            targets.extend(others.map(|status| status.view.primary(n)));
+        }
+        targets.sort();
+        targets.dedup();
+        let Some((watch, _, _)) = self.pool.watch(digest, view, ordered) else { return };
+        watch.forwards += 1;
+        watch.forwarded = now;
+        if watch.forwards == 2 {
+            watch.passed_from = ordered;
+        }
+        let Some(candidate) = self.pool.get(digest) else { return };
+        for target in targets.into_iter().filter(|target| *target != me) {
+            out.push(Output::SendCandidate(target, std::sync::Arc::clone(candidate)));
+        }
+    }
+
+    /// How long the primary took from having candidate and room to proposing it, as seen here.
+    pub(super) fn sample_primary_delay(&mut self, proposal: &Proposal, reproposed: bool) {
+        if reproposed || self.primary() == self.config.me {
+            return;
+        }
+        if let Some(arrived) = self.pool.oldest_arrival(proposal) {
+            self.delays.push(self.now.since(arrived.max(self.room_since)));
+        }
+    }
+
+    /// A number was prepared here: the round's clock starts.
+    pub(super) fn sample_prepared(&mut self, number: Number) {
+        self.prepared_at.insert(number, self.now);
+        self.room_since = self.now;
+    }
+
+    /// A block was committed: if it was prepared here, that was one round from prepare to commit.
+    pub(super) fn sample_committed(&mut self, number: Number) {
+        if let Some(prepared) = self.prepared_at.remove(&number) {
+            self.rounds.push(self.now.since(prepared));
+        }
+        while self.prepared_at.first_key_value().is_some_and(|(prepared, _)| *prepared <= number) {
+            self.prepared_at.pop_first();
+        }
+    }
+
+    /// Suspects a primary that proposes, but takes many times a round for it.
+    pub(super) fn judge_speed(&mut self, out: &mut Vec<Output>) {
+        if self.phase != Phase::Active
+            || self.config.slow_primary_factor == 0
+            || self.primary() == self.config.me
+        {
+            return;
+        }
+        let (Some(delay), Some(round)) = (self.delays.median(), self.rounds.median()) else { return };
+        let floor = DELAY_FLOOR.max(self.config.complain_timeout / 4);
+        if delay > floor && delay > round.saturating_mul(self.config.slow_primary_factor) {
+            self.suspect(format!("the primary takes {delay:?} to propose, a round takes {round:?}"), out);
+        }
+    }
+
+    /// Proof that a replica lied: told once, passed on once, and held against the primary at once.
+    pub(super) fn on_offence(&mut self, offence: Offence, out: &mut Vec<Output>) {
+        let (liar, view, kind) = match &offence {
+            Offence::Prepares(one, other) => {
+                let same = (one.signer, one.vote.view, one.vote.number)
+                    == (other.signer, other.vote.view, other.vote.number);
+                if !same || one.vote.digest == other.vote.digest {
+                    return;
+                }
+                (one.signer, one.vote.view, 0)
+            }
+            Offence::Commits(one, other) => {
+                let place = |commit: &super::message::Commit| {
+                    (commit.signer, commit.vote.view, commit.vote.header.number)
+                };
+                if place(one) != place(other) || one.vote == other.vote {
+                    return;
+                }
+                (one.signer, one.vote.view, 1)
+            }
+            Offence::NewView(new_view) => (new_view.body.view.primary(self.config.n), new_view.body.view, 2),
+        };
+        if liar == self.config.me {
+            return; // it was this key that signed: nothing that this replica could learn from
+        }
+        if self.accused.insert((liar, kind)) {
+            out.push(Output::Accuse(offence.clone()));
+            out.push(Output::TellAll(Message::Offence(offence)));
+        }
+        if view == self.view && liar == self.primary() {
+            match self.phase {
+                // An invalid new-view for the view asked for: its primary will not lead it.
+                Phase::Leaving if kind == 2 && self.votes() => self.leave_for(view.next(), out),
+                Phase::Leaving => {}
+                Phase::Active | Phase::Entering => self.suspect(format!("{liar} lied"), out),
+            }
+        }
+    }
+
+    /// A candidate is invalid: nobody waits for it, and a primary that proposes it is suspected.
+    pub(super) fn on_invalid_candidate(
+        &mut self,
+        from: Place,
+        digest: Digest,
+        sequence: u64,
+        out: &mut Vec<Output>,
+    ) {
+        if !self.pool.finish(&digest, out) {
+            out.push(Output::Release { origin: from, digest });
+        }
+        if sequence != self.config.config_sequence || !self.fetches.is_wanted(&digest) {
+            return; // only what a proposal names is worth remembering: that bounds the set
+        }
+        self.fetches.found(&digest);
+        self.invalid.insert(digest);
+        let named =
+            self.slots.range(self.tip.number.next()..).filter_map(|(_, slot)| slot.pending.get(&self.view));
+        let mut named = named.flat_map(|pending| &pending.proposal.candidates);
+        if self.phase == Phase::Active && named.any(|candidate| candidate.digest == digest) {
+            self.suspect(format!("the primary proposed the invalid candidate {digest}"), out);
+        }
+    }
+}

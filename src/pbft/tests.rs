@@ -1,0 +1,8 @@
+//! The protocol between a few replicas whose messages arrive at once, or as a seed decides.
+
+mod accept;
+mod harness;
+mod random;
+mod restart;
+mod stories;
+mod suspicion;

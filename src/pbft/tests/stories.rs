@@ -1,0 +1,185 @@
+//! Whole stories in few words.
+
+use std::time::Duration;
+
+use super::harness::{World, candidate};
+use crate::pbft::message::Message;
+use crate::pbft::{Input, Role};
+use crate::types::{Number, Place, View};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Acceptance case 70.
+#[test]
+fn case_70_one_to_ten_replicas_order_a_stream_and_all_chains_are_the_same() {
+    for n in 1..=10 {
+        let mut world = World::new(n);
+        let mut sent = Vec::new();
+        for step in 0..12u64 {
+            let name = format!("e{step}");
+            world.submit(&candidate((step % n as u64) as u16, step, &[&name]));
+            sent.push(name);
+            world.settle();
+        }
+        world.run(SECOND);
+        for me in 0..n {
+            assert_eq!(world.chain(me), sent, "chain of r{me} of {n}");
+            assert_eq!(world.probe(me).waiting, 0);
+            assert_eq!(world.probe(me).view, View(0));
+        }
+        for node in &world.nodes {
+            assert!(node.released.values().all(|times| *times == 1), "each candidate is released once");
+            assert_eq!(node.released.len(), 12);
+        }
+    }
+}
+
+#[test]
+fn thirty_one_replicas_order_with_ten_of_them_silent() {
+    let mut world = World::new(31);
+    for silent in 21..31 {
+        world.stop(silent);
+    }
+    world.submit(&candidate(3, 0, &["a", "b"]));
+    world.run(SECOND);
+    for me in 0..21 {
+        assert_eq!(world.chain(me), ["a", "b"]);
+    }
+}
+
+#[test]
+fn the_same_envelope_in_two_candidates_is_ordered_once_and_both_are_released() {
+    let mut world = World::new(4);
+    world.submit(&candidate(1, 0, &["a", "b"]));
+    world.submit(&candidate(2, 0, &["b", "a"]));
+    world.submit(&candidate(3, 0, &["b", "c"]));
+    world.run(SECOND);
+    for me in 0..4 {
+        assert_eq!(world.chain(me), ["a", "b", "c"]);
+        assert_eq!(world.nodes[me].released.len(), 3);
+    }
+}
+
+#[test]
+fn a_silent_primary_is_replaced_and_nothing_is_lost() {
+    let mut world = World::new(4);
+    world.stop(0);
+    world.submit(&candidate(1, 0, &["a"]));
+    world.submit(&candidate(2, 0, &["b"]));
+    world.run(5 * SECOND);
+    for me in 1..4 {
+        let mut chain = world.chain(me);
+        chain.sort();
+        assert_eq!(chain, ["a", "b"]);
+        assert_eq!(world.probe(me).view, View(1));
+    }
+    world.start(0);
+    world.run(2 * SECOND);
+    assert_eq!(world.chain(0), world.chain(1));
+    assert_eq!(world.probe(0).view, View(1));
+    assert!(world.probe(0).active);
+}
+
+#[test]
+fn a_block_prepared_but_not_committed_is_proposed_again_in_the_next_view() {
+    let mut world = World::new(4);
+    world.lose = Box::new(|_, _, input| match input {
+        Input::Message { message, .. } => {
+            matches!(message.get(), Message::Commit(commit) if commit.vote.view == View(0))
+        }
+        _ => false,
+    });
+    world.submit(&candidate(1, 0, &["a"]));
+    world.submit(&candidate(2, 0, &["b"]));
+    world.run(5 * SECOND);
+    for me in 0..4 {
+        assert_eq!(world.chain(me), ["a", "b"]);
+        assert_eq!(world.nodes[me].ledger[0].certificate.view, View(1));
+        assert_eq!(world.probe(me).view, View(1));
+    }
+}
+
+#[test]
+fn prepares_of_a_view_lost_lead_to_the_next_view_and_each_envelope_is_ordered_once() {
+    let mut world = World::new(4);
+    world.lose = Box::new(|_, _, input| match input {
+        Input::Message { message, .. } => {
+            matches!(message.get(), Message::Prepare(vote) if vote.vote.view == View(0))
+        }
+        _ => false,
+    });
+    world.submit(&candidate(1, 0, &["a"]));
+    world.run(5 * SECOND);
+    for me in 0..4 {
+        assert_eq!(world.chain(me), ["a"]);
+    }
+}
+
+#[test]
+fn one_replica_alone_in_a_higher_view_moves_nobody_and_still_follows() {
+    let mut world = World::new(4);
+    world.lose = Box::new(|from, to, _| to == Place(3) && from == Place(0));
+    world.submit(&candidate(1, 0, &["a"]));
+    world.run(3 * SECOND);
+    for step in 1..5u64 {
+        let name = format!("e{step}");
+        world.submit(&candidate(1, step, &[&name]));
+        world.run(SECOND);
+    }
+    for me in 0..4 {
+        assert_eq!(world.chain(me).len(), 5, "r{me}");
+    }
+    for me in 0..3 {
+        assert_eq!(world.probe(me).view, View(0), "r{me}");
+    }
+}
+
+#[test]
+fn a_replica_that_was_away_fetches_blocks_and_votes_again() {
+    let mut world = World::new(4);
+    world.stop(3);
+    for step in 0..150u64 {
+        let name = format!("e{step}");
+        world.submit(&candidate(0, step, &[&name]));
+        world.settle();
+    }
+    world.start(3);
+    world.run(SECOND);
+    assert_eq!(world.chain(3), world.chain(0));
+    world.stop(2);
+    world.submit(&candidate(0, 150, &["last"]));
+    world.run(SECOND);
+    assert_eq!(world.chain(0).len(), 151, "with one down the returned one's votes are needed");
+}
+
+#[test]
+fn a_follower_commits_with_the_others_and_casts_no_vote() {
+    let mut configs: Vec<_> = (0..4).map(|me| super::harness::config(4, me)).collect();
+    configs[3].role = Role::Follower("its log was lost".to_owned());
+    let mut world = World::with(configs);
+    world.submit(&candidate(0, 0, &["a"]));
+    world.run(SECOND);
+    assert_eq!(world.chain(3), ["a"]);
+    assert!(world.nodes[3].votes.is_empty() && world.nodes[3].log.is_empty());
+    world.stop(1);
+    world.submit(&candidate(0, 1, &["b"]));
+    world.run(SECOND);
+    assert_eq!(world.chain(0), ["a"], "a follower is as good as down");
+}
+
+#[test]
+fn a_config_block_is_alone_and_nothing_is_proposed_above_it_until_it_commits() {
+    let mut world = World::new(4);
+    world.submit(&candidate(1, 0, &["a"]));
+    world.submit(&candidate(2, 0, &["config"]));
+    world.submit(&candidate(3, 0, &["b"]));
+    world.settle();
+    let blocks: Vec<_> =
+        world.nodes[0].ledger.iter().map(|block| (block.is_config, block.data.len())).collect();
+    assert!(blocks.contains(&(true, 1)), "{blocks:?}");
+    let config = world.nodes[0].ledger.iter().find(|block| block.is_config).expect("it committed");
+    assert_eq!(config.certificate.last_config, config.number());
+    for block in world.nodes[0].ledger.iter().filter(|block| block.number() < config.number()) {
+        assert_eq!(block.certificate.last_config, Number(0));
+    }
+}

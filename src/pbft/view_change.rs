@@ -1,0 +1,162 @@
+//! Votes to leave a view.
+//!
+//! Three rules that implementations got wrong before: the timer for the next view starts only when
+//! a quorum of view-changes is there; view-changes count for every view at least mine, not exactly
+//! mine, or replicas spread over views wait for ever; and a view-change is never answered by a
+//! message that is answered again.
+
+use std::sync::Arc;
+
+use super::message::{SignedViewChange, Unsigned, ViewChange};
+use super::plant::Plant;
+use super::{Note, Output, Phase, Record, Replica};
+use crate::types::{Number, Time, View};
+
+impl Replica {
+    /// Gives up on the primary of this view.
+    pub(super) fn suspect(&mut self, reason: String, out: &mut Vec<Output>) {
+        if self.votes() && self.phase != Phase::Leaving && !self.halted {
+            out.push(Output::Note(Note::Suspected { view: self.view.next(), reason }));
+            self.leave_for(self.view.next(), out);
+        }
+    }
+
+    /// Asks for `view`, and casts no vote for a lower one from here on.
+    pub(super) fn leave_for(&mut self, view: View, out: &mut Vec<Output>) {
+        assert!(view > self.view, "views only rise");
+        if self.phase != Phase::Leaving {
+            self.left_view = self.view;
+        }
+        self.failed_views = if self.progressed { 0 } else { self.failed_views.saturating_add(1) };
+        self.progressed = false;
+        self.view = view;
+        self.phase = Phase::Leaving;
+        self.chosen = None;
+        self.change_deadline = None;
+        if !self.config.plants.has(Plant::CommitAfterViewChange) {
+            self.unprepared.clear();
+        }
+        self.view_began();
+        self.ask_for_view(out);
+    }
+
+    /// Records and sends the view-change for the view that this replica is leaving for.
+    pub(super) fn ask_for_view(&mut self, out: &mut Vec<Output>) {
+        let body =
+            ViewChange { view: self.view, base: self.tip.certificate.clone(), prepared: self.certificates() };
+        // From this record on no vote for a lower view is cast, also not after a restart.
+        self.promise(vec![Record::ViewChange(self.view)], Unsigned::ViewChange(body), out);
+    }
+
+    /// What an honest replica can have sent: certificates of views below, in order of number, above
+    /// the base and within reach. Gaps are no offence.
+    pub(super) fn is_well_formed(&self, change: &ViewChange) -> bool {
+        let mut above = change.base_number();
+        let reach = Number(above.0.saturating_add(self.config.reach()));
+        change.view > View(0)
+            && change.prepared.iter().all(|certificate| {
+                let number = certificate.proposal.number();
+                let in_order = number > above && number <= reach;
+                above = number;
+                in_order && certificate.view < change.view
+            })
+    }
+
+    /// A view-change.
+    pub(super) fn on_view_change(
+        &mut self,
+        from_me: bool,
+        change: Arc<SignedViewChange>,
+        out: &mut Vec<Output>,
+    ) {
+        let signer = change.signer;
+        if signer == self.config.me && !from_me || !self.is_well_formed(&change.body) {
+            return;
+        }
+        // The highest of each sender: one message each, whatever it sends.
+        if self.view_changes.get(&signer).is_some_and(|held| held.body.view >= change.body.view) {
+            return;
+        }
+        if signer != self.config.me {
+            let claimed = &mut self.peers[signer.index()].claimed;
+            *claimed = change.body.base_number().max(*claimed);
+        }
+        self.view_changes.insert(signer, change);
+        self.weigh_view_changes(out);
+    }
+
+    /// Joins a view that an honest replica asks for; starts the clock when a quorum asks.
+    pub(super) fn weigh_view_changes(&mut self, out: &mut Vec<Output>) {
+        if !self.votes() {
+            return;
+        }
+        let others = self.view_changes.values().filter(|change| change.signer != self.config.me);
+        let mut asked: Vec<View> = others.map(|change| change.body.view).collect();
+        asked.sort_by(|a, b| b.cmp(a));
+        // The (f+1)-th highest: at least one honest replica asks for that view or a higher one, and
+        // f liars that ask for views without end move nobody.
+        if let Some(view) = asked.get(self.quorum.weak() - 1).copied()
+            && view > self.view
+        {
+            let reason = format!("{} others ask for {view} or higher", self.quorum.weak());
+            out.push(Output::Note(Note::Suspected { view, reason }));
+            self.leave_for(view, out);
+        }
+        let asking = self.view_changes.values().filter(|change| change.body.view >= self.view).count();
+        if self.phase == Phase::Leaving && asking >= self.quorum_size() && self.change_deadline.is_none() {
+            self.change_deadline = Some(self.now.after(self.view_change_timeout()));
+        }
+        self.try_new_view(out);
+    }
+
+    /// The view that a quorum asked for did not start in time.
+    pub(super) fn on_change_deadline(&mut self, out: &mut Vec<Output>) {
+        if self.phase == Phase::Leaving && self.change_deadline.is_some_and(|due| due <= self.now) {
+            let view = self.view.next();
+            out.push(Output::Note(Note::Suspected {
+                view,
+                reason: format!("{} did not start in time", self.view),
+            }));
+            self.leave_for(view, out);
+            self.weigh_view_changes(out);
+        }
+    }
+
+    /// Doubles with each view that failed, up to the cap.
+    fn view_change_timeout(&self) -> std::time::Duration {
+        super::suspicion::backed_off(
+            self.config.view_change_timeout,
+            self.failed_views,
+            self.config.view_change_timeout_cap,
+        )
+    }
+
+    /// Leaves what was in flight in the view before: its candidates wait again.
+    pub(super) fn leave_proposals(&mut self) {
+        self.dedup.abandon_proposals();
+        self.pool.land_all();
+        self.fetches.clear();
+        self.unprepared.clear();
+        self.open_config = None;
+        self.accepted_top = self.tip.number;
+        self.prepared_top = self.tip.number;
+        for slot in self.slots.values_mut() {
+            slot.reproposed = None;
+        }
+    }
+
+    /// Housekeeping at every change of the view.
+    pub(super) fn view_began(&mut self) {
+        let oldest = self.oldest_vote_view();
+        for slot in self.slots.values_mut() {
+            slot.prepares.retain(|view, _| *view >= oldest);
+            slot.pending.retain(|view, _| *view >= oldest);
+        }
+        self.work_since = self.work_since.map(|_| self.now);
+        self.delays.clear();
+        self.room_since = self.now;
+        for peer in &mut self.peers {
+            (peer.view_repairs, peer.next_view_repair) = (0, Time::ZERO);
+        }
+    }
+}
