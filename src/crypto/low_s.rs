@@ -100,6 +100,13 @@ impl EcdsaSignature {
         self
     }
 
+    /// The other signature that is as valid as this one.
+    #[cfg(test)]
+    pub(crate) fn with_other_s(mut self) -> Self {
+        self.s = subtract(self.curve.order(), &self.s);
+        self
+    }
+
     /// DER, in the one form that [`Self::from_der`] accepts.
     pub fn to_der(&self) -> Vec<u8> {
         let mut content = Vec::with_capacity(2 * (WIDTH + 3));
