@@ -19,6 +19,8 @@ mod key_file;
 mod low_s;
 mod public_key;
 mod signer;
+#[cfg(test)]
+mod tests;
 
 pub use batch::{ED25519_CHUNK, EnvelopeCheck, verify_envelopes};
 pub use key_file::{KeyFileError, KeyFileSigner, generate_key_pem, write_key_file};

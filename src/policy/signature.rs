@@ -21,7 +21,7 @@ enum Rule {
     /// One more identity that satisfies the principal of this index.
     SignedBy(usize),
     /// At least `n` of the rules.
-    NOutOf { n: usize, rules: Vec<Rule> },
+    NOutOf { n: usize, rules: Vec<Self> },
 }
 
 impl SignatureRule {
