@@ -133,10 +133,11 @@ fn clash(consenter: &Consenter, earlier: &Consenter) -> Option<(&'static str, &'
     if consenter.identity_der == earlier.identity_der || consenter.key == earlier.key {
         return Some(("identity", "this identity or its key"));
     }
-    if consenter.client_tls_der == earlier.client_tls_der {
+    let theirs = [&earlier.client_tls_der, &earlier.server_tls_der];
+    if theirs.contains(&&consenter.client_tls_der) {
         return Some(("client_tls_cert", "this certificate"));
     }
-    if consenter.server_tls_der == earlier.server_tls_der {
+    if theirs.contains(&&consenter.server_tls_der) {
         return Some(("server_tls_cert", "this certificate"));
     }
     if consenter.address() == earlier.address() {
@@ -156,7 +157,7 @@ fn certificate_der(pem_bytes: &[u8]) -> Result<Vec<u8>, String> {
         _ => return Err("is not a PEM text with exactly one CERTIFICATE".to_owned()),
     };
     match X509Certificate::from_der(block.contents()) {
-        Ok((rest, _)) if rest.is_empty() => Ok(block.into_contents()),
+        Ok(([], _)) => Ok(block.into_contents()),
         Ok(_) => Err("has bytes after the certificate".to_owned()),
         Err(err) => Err(format!("is no X.509 certificate: {err}")),
     }

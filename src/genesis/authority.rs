@@ -1,6 +1,8 @@
 //! A certificate authority of one organization: makes itself, and certificates for keys.
 
+use std::fs;
 use std::net::IpAddr;
+use std::os::unix::fs::MetadataExt as _;
 use std::time::{Duration, SystemTime};
 
 use rcgen::{
@@ -114,6 +116,11 @@ impl CertificateAuthority {
     /// A file cannot be read, is not PEM, or is open to others than its owner.
     pub fn load(files: &KeyAndCertificate) -> Result<Self, GenesisError> {
         let certificate = super::read_text(&files.certificate)?;
+        let mode = fs::metadata(&files.key).map_err(|source| GenesisError::read(&files.key, source))?.mode();
+        if mode & 0o077 != 0 {
+            let reason = "is open to others than its owner; run `chmod 600` on it";
+            return Err(GenesisError::unusable(&files.key, reason));
+        }
         let key = Zeroizing::new(super::read_text(&files.key)?);
         let organization = organization_of(&certificate).ok_or_else(|| {
             GenesisError::unusable(&files.certificate, "names no organization in its subject")

@@ -204,7 +204,7 @@ fn endpoint(host: &str, port: u16) -> String {
 
 /// The certificate's path from the network's directory, so that the directory can be moved.
 fn relative(layout: &Layout, files: KeyAndCertificate) -> PathBuf {
-    files.certificate.strip_prefix(&layout.root).map_or(files.certificate.clone(), Path::to_path_buf)
+    files.certificate.strip_prefix(&layout.root).map_or_else(|_| files.certificate.clone(), Path::to_path_buf)
 }
 
 /// Creates what is missing of `path`'s directory.

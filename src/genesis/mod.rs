@@ -84,6 +84,10 @@ pub enum GenesisError {
 }
 
 impl GenesisError {
+    fn read(path: &Path, source: io::Error) -> Self {
+        Self::Read { path: path.to_owned(), source }
+    }
+
     fn write(path: &Path, source: io::Error) -> Self {
         Self::Write { path: path.to_owned(), source }
     }
@@ -94,11 +98,11 @@ impl GenesisError {
 }
 
 fn read_text(path: &Path) -> Result<String, GenesisError> {
-    fs::read_to_string(path).map_err(|source| GenesisError::Read { path: path.to_owned(), source })
+    fs::read_to_string(path).map_err(|source| GenesisError::read(path, source))
 }
 
 fn read_bytes(path: &Path) -> Result<Bytes, GenesisError> {
-    fs::read(path).map(Bytes::from).map_err(|source| GenesisError::Read { path: path.to_owned(), source })
+    fs::read(path).map(Bytes::from).map_err(|source| GenesisError::read(path, source))
 }
 
 /// Writes a new file, and its directory if that is missing.

@@ -42,7 +42,7 @@ fn create(spec: &NetworkSpec) -> (TempDir, NetworkMaterial, ChannelConfig) {
 }
 
 fn serialized(msp_id: &str, files: &KeyAndCertificate) -> Bytes {
-    let certificate = std::fs::read(&files.certificate).expect("a certificate");
+    let certificate = fs::read(&files.certificate).expect("a certificate");
     let identity = SerializedIdentity { mspid: msp_id.to_owned(), id_bytes: certificate.into() };
     identity.encode_to_vec().into()
 }
@@ -68,7 +68,7 @@ fn networks_of_any_size_and_key_load() {
             assert_eq!(options.complain_timeout.as_millis(), 500);
             assert_eq!(options.view_change_timeout_cap.as_secs(), 8);
 
-            let written = std::fs::read(material.layout.genesis_block()).expect("the block's file");
+            let written = fs::read(material.layout.genesis_block()).expect("the block's file");
             assert_eq!(Block::decode(&written[..]).expect("a block"), material.genesis);
         }
     }
@@ -131,7 +131,7 @@ fn keys_are_for_their_owner_only_and_sign_for_their_certificate() {
             (APPLICATION_MSP, layout.application().client(1)),
         ];
         for (msp_id, files) in all {
-            let mode = std::fs::metadata(&files.key).expect("a key file").permissions().mode();
+            let mode = fs::metadata(&files.key).expect("a key file").permissions().mode();
             assert_eq!(mode & 0o777, 0o600, "{}", files.key.display());
             let signer = KeyFileSigner::open(&files.key, serialized(msp_id, &files)).expect("a signer");
             let signature = signer.sign(b"message").now_or_never().expect("at once").expect("a signature");
@@ -140,7 +140,7 @@ fn keys_are_for_their_owner_only_and_sign_for_their_certificate() {
             assert!(key.verify_envelope(b"message", &signature));
         }
         for files in [layout.replica(1).tls(), layout.replica(1).cluster(), layout.orderer().ca()] {
-            let mode = std::fs::metadata(&files.key).expect("a key file").permissions().mode();
+            let mode = fs::metadata(&files.key).expect("a key file").permissions().mode();
             assert_eq!(mode & 0o777, 0o600, "{}", files.key.display());
         }
     }
@@ -204,7 +204,7 @@ fn the_block_has_the_shape_of_a_real_genesis() {
 fn nothing_is_overwritten() {
     let (directory, material, _config) = create(&network(KeyKind::Ed25519, 1));
     let key = material.layout.replica(1).identity().key;
-    let before = std::fs::read(&key).expect("a key");
+    let before = fs::read(&key).expect("a key");
 
     let again = NetworkMaterial::create(&network(KeyKind::Ed25519, 1), directory.path());
     let error = again.expect_err("refused").to_string();
@@ -215,7 +215,7 @@ fn nothing_is_overwritten() {
     create_organization(&orderer, KeyKind::Ed25519, "Other").expect_err("refused");
     write_genesis(&material.layout.genesis_block(), &material.genesis).expect_err("refused");
 
-    assert_eq!(std::fs::read(&key).expect("a key"), before);
+    assert_eq!(fs::read(&key).expect("a key"), before);
 }
 
 /// Several hosts: each organization makes its own keys, and only certificates meet in the
@@ -251,7 +251,7 @@ fn a_genesis_of_two_orderer_organizations_is_made_from_a_specification() {
         );
     }
     let path = root.join("genesis.toml");
-    std::fs::write(&path, &text).expect("written");
+    fs::write(&path, &text).expect("written");
 
     let spec = GenesisSpec::load(&path).expect("a specification");
     let config = ChannelConfig::from_block(&genesis_block(&spec).expect("a block")).expect("it loads");
@@ -268,10 +268,10 @@ fn a_genesis_of_two_orderer_organizations_is_made_from_a_specification() {
 fn a_specification_with_a_mistake_is_refused_with_its_place() {
     let (directory, material, _config) = create(&network(KeyKind::Ed25519, 4));
     let path = material.layout.genesis_spec();
-    let text = std::fs::read_to_string(&path).expect("the specification");
+    let text = fs::read_to_string(&path).expect("the specification");
     let check = |change: &dyn Fn(&str) -> String, expected: &str| {
         let path = directory.path().join("changed.toml");
-        std::fs::write(&path, change(&text)).expect("written");
+        fs::write(&path, change(&text)).expect("written");
         let error = match GenesisSpec::load(&path) {
             Ok(spec) => genesis_block(&spec).expect_err(expected),
             Err(error) => error,
@@ -290,6 +290,16 @@ fn a_specification_with_a_mistake_is_refused_with_its_place() {
     check(&|text| text.replace("replica-2/identity", "replica-9/identity"), "cannot read");
     check(&|text| text.replace("id = 2\n", "id = 0\n"), "consenter_mapping[1]/id");
     check(&|text| text.replace("role = \"orderer\"", "role = \"judge\""), "judge");
+}
+
+#[test]
+fn an_authority_whose_key_is_open_to_others_is_refused() {
+    let (_directory, material, _config) = create(&network(KeyKind::Ed25519, 1));
+    let ca = material.layout.orderer().ca();
+    CertificateAuthority::load(&ca).expect("as it was written");
+    fs::set_permissions(&ca.key, fs::Permissions::from_mode(0o640)).expect("changed");
+    let error = CertificateAuthority::load(&ca).err().expect("refused").to_string();
+    assert!(error.contains("chmod 600"), "{error}");
 }
 
 #[test]

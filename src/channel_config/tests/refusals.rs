@@ -354,6 +354,11 @@ fn consenters_differ_in_everything_that_tells_them_apart() {
     check_consenters("/consenter_mapping[3]/server_tls_cert", "also that of consenter 1", |mapping| {
         mapping[3].server_tls_cert = mapping[0].server_tls_cert.clone();
     });
+    // One's server certificate is not another's client certificate either.
+    check_consenters("/consenter_mapping[3]/client_tls_cert", "also that of consenter 1", |mapping| {
+        mapping[0].client_tls_cert = mapping[0].identity.clone();
+        mapping[3].client_tls_cert = mapping[0].server_tls_cert.clone();
+    });
     check_consenters("/consenter_mapping[1]/host", "also that of consenter 1", |mapping| {
         mapping[1].port = mapping[0].port;
     });
