@@ -1,9 +1,13 @@
 //! A channel's end of the transport.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
-use super::Inbox;
+use super::Shared;
+use super::channel::Channel;
+use super::inbox::Inbox;
 
 /// What kind of message it is: each kind has its own stream, priority and limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -16,12 +20,17 @@ pub enum Class {
     Repair,
 }
 
+impl Class {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Votes, Self::Bulk, Self::Repair];
+}
+
 /// A peer became reachable on the channel, or stopped being so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LinkEvent {
     /// Which peer.
     pub peer: u32,
-    /// It has joined the channel and is connected. An `up` after an `up` is never seen: a
+    /// It is connected and has joined the channel. An `up` after an `up` is never seen: a
     /// reconnection is told as down and up.
     pub up: bool,
 }
@@ -34,51 +43,63 @@ pub struct ChannelLink {
     pub repair: Inbox,
     /// Peers coming and going.
     pub events: mpsc::Receiver<LinkEvent>,
+    pub(super) sender: LinkSender,
 }
 
-/// Sends on a channel; cheap to clone.
+/// Sends on a channel; cheap to clone. Useless once the channel is left.
 #[derive(Clone)]
-pub struct LinkSender {}
+pub struct LinkSender {
+    pub(super) channel: Arc<Channel>,
+    pub(super) shared: Arc<Shared>,
+}
 
 impl LinkSender {
-    /// Queues `frame` for `peer`. False if it was dropped: the peer is not reachable, its queue
-    /// is full, or the frame is longer than the class allows.
-    pub fn send(&self, _peer: u32, _class: Class, _frame: Bytes) -> bool {
-        false
+    /// Queues `frame` for `peer` and returns at once. False if it was dropped: the peer is not
+    /// reachable, its queue is full, or the frame is longer than the class allows.
+    pub fn send(&self, peer: u32, class: Class, frame: Bytes) -> bool {
+        self.channel.send(peer, class, frame)
     }
 
     /// The peers that are reachable on the channel now, in order.
     pub fn connected(&self) -> Vec<u32> {
-        Vec::new()
+        self.channel.connected()
     }
 }
 
 impl ChannelLink {
-    pub(super) fn new(_channel: &str, _peers: &[u32]) -> Self {
-        Self { votes: Inbox {}, repair: Inbox {}, events: mpsc::channel(1).1 }
-    }
-
     /// A handle for sending that other tasks may hold.
     pub fn sender(&self) -> LinkSender {
-        LinkSender {}
+        self.sender.clone()
     }
 
     /// See [`LinkSender::send`].
     pub fn send(&self, peer: u32, class: Class, frame: Bytes) -> bool {
-        self.sender().send(peer, class, frame)
+        self.sender.send(peer, class, frame)
     }
 
     /// See [`LinkSender::connected`].
     pub fn connected(&self) -> Vec<u32> {
-        self.sender().connected()
+        self.sender.connected()
     }
 
     /// The bulk frames of one peer, once; `None` if taken before, or no peer of the channel. It
     /// holds one frame: not reading it stops reading that peer's bulk stream, and only that.
-    pub fn bulk(&mut self, _peer: u32) -> Option<mpsc::Receiver<Bytes>> {
-        None
+    pub fn bulk(&mut self, peer: u32) -> Option<mpsc::Receiver<Bytes>> {
+        self.sender.channel.member(peer)?.take_bulk()
     }
 
-    /// Replaces the channel's peers, as a change of its consenters does.
-    pub fn set_members(&self, _peers: &[u32]) {}
+    /// Replaces the channel's peers, as a change of its consenters does. A peer that was removed
+    /// and comes back is a new one, with a new [`bulk`](Self::bulk).
+    pub fn set_members(&self, peers: &[u32]) {
+        let LinkSender { channel, shared } = &self.sender;
+        for member in channel.set_members(peers) {
+            shared.start_sending(channel, &member);
+        }
+    }
+}
+
+impl Drop for ChannelLink {
+    fn drop(&mut self) {
+        self.sender.shared.leave(&self.sender.channel);
+    }
 }
