@@ -35,7 +35,8 @@ pub struct LinkEvent {
     pub up: bool,
 }
 
-/// One channel's streams to and from its peers. Dropping it leaves the channel.
+/// One channel's streams to and from its peers. The channel is left when this and all senders
+/// made from it are dropped, or by [`LinkSender::leave`].
 pub struct ChannelLink {
     /// Votes received.
     pub votes: Inbox,
@@ -49,20 +50,36 @@ pub struct ChannelLink {
 /// Sends on a channel; cheap to clone. Useless once the channel is left.
 #[derive(Clone)]
 pub struct LinkSender {
+    pub(super) membership: Arc<Membership>,
+}
+
+/// Being in the channel.
+pub(super) struct Membership {
     pub(super) channel: Arc<Channel>,
     pub(super) shared: Arc<Shared>,
+}
+
+impl Drop for Membership {
+    fn drop(&mut self) {
+        self.shared.leave(&self.channel);
+    }
 }
 
 impl LinkSender {
     /// Queues `frame` for `peer` and returns at once. False if it was dropped: the peer is not
     /// reachable, its queue is full, or the frame is longer than the class allows.
     pub fn send(&self, peer: u32, class: Class, frame: Bytes) -> bool {
-        self.channel.send(peer, class, frame)
+        self.membership.channel.send(peer, class, frame)
     }
 
     /// The peers that are reachable on the channel now, in order.
     pub fn connected(&self) -> Vec<u32> {
-        self.channel.connected()
+        self.membership.channel.connected()
+    }
+
+    /// Leaves the channel now: streams end, and readers when they have read what is there.
+    pub fn leave(&self) {
+        self.membership.shared.leave(&self.membership.channel);
     }
 }
 
@@ -85,21 +102,15 @@ impl ChannelLink {
     /// The bulk frames of one peer, once; `None` if taken before, or no peer of the channel. It
     /// holds one frame: not reading it stops reading that peer's bulk stream, and only that.
     pub fn bulk(&mut self, peer: u32) -> Option<mpsc::Receiver<Bytes>> {
-        self.sender.channel.member(peer)?.take_bulk()
+        self.sender.membership.channel.member(peer)?.take_bulk()
     }
 
     /// Replaces the channel's peers, as a change of its consenters does. A peer that was removed
     /// and comes back is a new one, with a new [`bulk`](Self::bulk).
     pub fn set_members(&self, peers: &[u32]) {
-        let LinkSender { channel, shared } = &self.sender;
+        let Membership { channel, shared } = &*self.sender.membership;
         for member in channel.set_members(peers) {
             shared.start_sending(channel, &member);
         }
-    }
-}
-
-impl Drop for ChannelLink {
-    fn drop(&mut self) {
-        self.sender.shared.leave(&self.sender.channel);
     }
 }

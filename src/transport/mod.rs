@@ -36,6 +36,7 @@ use channel::{Channel, Member};
 pub use config::{Limits, Peer, TransportConfig, Tuning};
 use frame::MAX_CHANNEL_NAME;
 pub use inbox::Inbox;
+use link::Membership;
 pub use link::{ChannelLink, Class, LinkEvent, LinkSender};
 use peer::{ConnectError, Established, PeerTask};
 use stats::Seldom;
@@ -205,7 +206,7 @@ impl Transport {
     }
 
     /// Joins a channel with these peers, by id (also ones that [`set_peers`](Self::set_peers)
-    /// names later). Dropping the link leaves the channel. Must run inside a runtime.
+    /// names later), until the link and its senders are dropped. Must run inside a runtime.
     ///
     /// # Errors
     /// If the channel is joined already, its name is empty or too long, or there are too many.
@@ -234,7 +235,8 @@ impl Transport {
                 () = telling => {}
             }
         });
-        let sender = LinkSender { channel: joined, shared: Arc::clone(&self.shared) };
+        let shared = Arc::clone(&self.shared);
+        let sender = LinkSender { membership: Arc::new(Membership { channel: joined, shared }) };
         let link = ChannelLink { votes, repair, events, sender };
         link.set_members(peers);
         Ok(link)

@@ -188,7 +188,7 @@ impl PeerTask {
 
 impl Shared {
     /// Connects to `peer` and exchanges greetings.
-    async fn dial(&self, peer: &Peer) -> Result<Established, ConnectError> {
+    pub(super) async fn dial(&self, peer: &Peer) -> Result<Established, ConnectError> {
         let attempt = async {
             let mut addresses = tokio::net::lookup_host(&peer.address)
                 .await
