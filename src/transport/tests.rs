@@ -2,7 +2,7 @@
 
 use std::future::Future;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use quinn::VarInt;
 use zeroize::Zeroizing;
 
