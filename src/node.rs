@@ -34,7 +34,7 @@ use crate::service::{Clock, Service, ServiceError, ServiceOptions, TlsMaterial, 
 use crate::transport::{Transport, TransportConfig, TransportError, Tuning};
 use data_dir::DataDir;
 pub use data_dir::DataDirError;
-pub use identity::IdentityFault;
+pub use identity::{IdentityFault, OtherCertificate};
 pub use telemetry::Telemetry;
 
 /// How often old samples are folded away in the metrics.

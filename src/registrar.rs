@@ -180,6 +180,7 @@ impl Registrar {
         }
         for channel in &channels {
             channel.chain.stopped().await;
+            channel.support.written().await;
         }
     }
 

@@ -162,6 +162,14 @@ impl ChannelSupport {
             tracing::error!(channel = %self.channel, number = header_number(&block), %error, "cannot write the block");
             writer.failed = Some(error.to_string());
         }
+        // In this order: whoever gets the lock next may rely on this task holding no file.
+        drop(self);
+        drop(writer);
+    }
+
+    /// Returns once no block is being written in the background.
+    pub async fn written(&self) {
+        drop(self.writer.lock().await);
     }
 
     fn append(&self, number: Number, hash: Digest, encoding: &Bytes) -> Result<(), WriteError> {

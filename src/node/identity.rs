@@ -63,29 +63,34 @@ pub enum IdentityFault {
         known: String,
     },
     /// A certificate is another than the consenter entry's.
-    #[error(
-        "{path} ({field} in the node's configuration: {ours}) is not the {role} certificate of consenter {id} of \
-         channel {channel} ({theirs}{belongs}); correct id or {field}",
-        path = .path.display()
-    )]
-    OtherCertificate {
-        /// The field.
-        field: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// Whom it is issued to.
-        ours: String,
-        /// What it should be: enrolment, TLS server or TLS client.
-        role: &'static str,
-        /// The node's id.
-        id: u32,
-        /// The channel.
-        channel: String,
-        /// Whom the entry's certificate is issued to.
-        theirs: String,
-        /// Whose the file's certificate is instead, where it is another consenter's.
-        belongs: String,
-    },
+    #[error(transparent)]
+    OtherCertificate(Box<OtherCertificate>),
+}
+
+/// A certificate is another than the consenter entry's.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "{path} ({field} in the node's configuration: {ours}) is not the {role} certificate of consenter {id} of \
+     channel {channel} ({theirs}{belongs}); correct id or {field}",
+    path = .path.display()
+)]
+pub struct OtherCertificate {
+    /// The field.
+    pub field: &'static str,
+    /// The file.
+    pub path: PathBuf,
+    /// Whom it is issued to.
+    pub ours: String,
+    /// What it should be: enrolment, TLS server or TLS client.
+    pub role: &'static str,
+    /// The node's id.
+    pub id: u32,
+    /// The channel.
+    pub channel: String,
+    /// Whom the entry's certificate is issued to.
+    pub theirs: String,
+    /// Whose the file's certificate is instead, where it is another consenter's.
+    pub belongs: String,
 }
 
 /// What the node signs and connects with.
@@ -155,7 +160,7 @@ fn check(
                 "TLS server" => other.server_tls_der == ours,
                 _ => other.client_tls_der == ours,
             });
-            return Err(IdentityFault::OtherCertificate {
+            return Err(IdentityFault::OtherCertificate(Box::new(OtherCertificate {
                 field,
                 path: path.clone(),
                 ours: subject(ours),
@@ -166,7 +171,7 @@ fn check(
                 belongs: owner
                     .map(|owner| format!("; the file's is consenter {}'s", owner.id))
                     .unwrap_or_default(),
-            });
+            })));
         }
     }
     Ok(())

@@ -20,6 +20,7 @@ use tonic::{Status as GrpcStatus, Streaming};
 use tracing::debug;
 
 use super::Shared;
+use super::grpc::unreadable;
 use crate::consenter::Receipt;
 use crate::metrics::{BROADCAST_ENQUEUE_DURATION, BROADCAST_PROCESSED_COUNT, BROADCAST_VALIDATE_DURATION};
 use crate::msg_processor::Rejection;
@@ -90,7 +91,7 @@ pub(super) async fn serve(
         match end {
             None => {}
             Some(None) => return,
-            Some(Some(error)) => return tell(&answers, Err(error)).await,
+            Some(Some(error)) => return tell(&answers, Err(unreadable(error))).await,
         }
     }
 }
@@ -182,8 +183,7 @@ fn judge(registrar: &Registrar, envelopes: &[Bytes], now: SystemTime) -> Vec<Jud
             by_channel.entry(&parsed.channel_header.channel_id).or_default().push((index, parsed));
         }
     }
-    let mut verdicts: Vec<(Option<Arc<Channel>>, Result<u64, Rejection>)> =
-        vec![(None, Err(no_channel())); envelopes.len()];
+    let mut verdicts = vec![(None, Err(no_channel())); envelopes.len()];
     for (id, members) in by_channel {
         let Some(channel) = registrar.get(id) else { continue };
         let envelopes: Vec<&Parsed> = members.iter().map(|(_, parsed)| *parsed).collect();

@@ -18,6 +18,7 @@ use tracing::{debug, error};
 use super::Shared;
 use super::access::Access;
 use super::codec::{Reply, without_data};
+use super::grpc::unreadable;
 use super::seek::{Seek, SeekFault};
 use crate::metrics::{
     DELIVER_BLOCKS_SENT, DELIVER_REQUESTS_COMPLETED, DELIVER_REQUESTS_RECEIVED, DELIVER_STREAMS_CLOSED,
@@ -84,7 +85,7 @@ pub(super) async fn serve(
             None => return,
             Some(Err(error)) => {
                 // Nobody is left to tell if the client is gone.
-                let _gone = replies.send(Err(error)).await;
+                let _gone = replies.send(Err(unreadable(error))).await;
                 return;
             }
             Some(Ok(request)) => match answer(&shared, certificate, request, &replies).await {

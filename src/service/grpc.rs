@@ -118,6 +118,15 @@ impl StreamingService<Bytes> for Deliver {
     }
 }
 
+/// What ends a stream whose next message cannot be taken, in Fabric's terms: a message above the
+/// limit exhausts a resource. tonic calls it out of range.
+pub(super) fn unreadable(status: Status) -> Status {
+    match status.code() {
+        Code::OutOfRange => Status::resource_exhausted(status.message()),
+        _ => status,
+    }
+}
+
 /// Lets a stream in, or says which limit is reached.
 fn admit(shared: &Shared, request: &Request<Streaming<Bytes>>) -> Result<OwnedSemaphorePermit, Status> {
     let limits = &shared.options.limits;

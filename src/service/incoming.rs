@@ -1,5 +1,6 @@
 //! Clients' connections: accepted up to a limit, with a word to those beyond it.
 
+use std::future::Future as _;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -11,6 +12,7 @@ use futures::Stream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::transport::server::Connected;
 use tracing::{debug, warn};
 
@@ -28,25 +30,39 @@ pub(super) struct ClientInfo {
 }
 
 /// One client's connection; counts against the limit until it is dropped.
-#[derive(Debug)]
 pub(super) struct Connection {
     stream: TcpStream,
     over_limit: bool,
+    /// Done when the connection must end, whatever its client does.
+    cut: Pin<Box<WaitForCancellationFutureOwned>>,
     _permit: OwnedSemaphorePermit,
 }
 
 /// The connections of `listener`, at most `limit` and a few more, for as long as it is polled.
-/// Never ends and never fails: what the system refuses is logged and tried again.
-pub(super) fn accept(listener: TcpListener, limit: usize) -> impl Stream<Item = io::Result<Connection>> {
+/// Never ends and never fails: what the system refuses is logged and tried again. Once `cut` is
+/// cancelled all connections fail.
+pub(super) fn accept(
+    listener: TcpListener,
+    limit: usize,
+    cut: CancellationToken,
+) -> impl Stream<Item = io::Result<Connection>> {
     let places = Arc::new(Semaphore::new(limit));
     let spare = Arc::new(Semaphore::new(OVER_LIMIT));
-    Box::pin(futures::stream::unfold((listener, places, spare), |(listener, places, spare)| async move {
-        let connection = next(&listener, &places, &spare).await;
-        Some((Ok(connection), (listener, places, spare)))
-    }))
+    Box::pin(futures::stream::unfold(
+        (listener, places, spare, cut),
+        async |(listener, places, spare, cut)| {
+            let connection = next(&listener, &places, &spare, &cut).await;
+            Some((Ok(connection), (listener, places, spare, cut)))
+        },
+    ))
 }
 
-async fn next(listener: &TcpListener, places: &Arc<Semaphore>, spare: &Arc<Semaphore>) -> Connection {
+async fn next(
+    listener: &TcpListener,
+    places: &Arc<Semaphore>,
+    spare: &Arc<Semaphore>,
+    cut: &CancellationToken,
+) -> Connection {
     loop {
         let (stream, client) = match listener.accept().await {
             Ok(accepted) => accepted,
@@ -68,7 +84,8 @@ async fn next(listener: &TcpListener, places: &Arc<Semaphore>, spare: &Arc<Semap
         if let Err(error) = stream.set_nodelay(true) {
             debug!(%client, %error, "TCP_NODELAY");
         }
-        return Connection { stream, over_limit, _permit: permit };
+        let cut = Box::pin(cut.clone().cancelled_owned());
+        return Connection { stream, over_limit, cut, _permit: permit };
     }
 }
 
@@ -86,7 +103,13 @@ impl AsyncRead for Connection {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buffer)
+        match Pin::new(&mut self.stream).poll_read(cx, buffer) {
+            // Every connection reads whenever it waits, so this is where its task is woken.
+            Poll::Pending if self.cut.as_mut().poll(cx).is_ready() => {
+                Poll::Ready(Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the node has stopped")))
+            }
+            outcome => outcome,
+        }
     }
 }
 
@@ -120,12 +143,13 @@ impl AsyncWrite for Connection {
 pub(super) struct Bounded {
     listener: TcpListener,
     places: Arc<Semaphore>,
+    cut: CancellationToken,
 }
 
 impl Bounded {
-    /// `limit` connections of `listener` at once.
-    pub(super) fn new(listener: TcpListener, limit: usize) -> Self {
-        Self { listener, places: Arc::new(Semaphore::new(limit)) }
+    /// `limit` connections of `listener` at once; all fail once `cut` is cancelled.
+    pub(super) fn new(listener: TcpListener, limit: usize, cut: CancellationToken) -> Self {
+        Self { listener, places: Arc::new(Semaphore::new(limit)), cut }
     }
 }
 
@@ -138,7 +162,8 @@ impl axum::serve::Listener for Bounded {
         loop {
             match self.listener.accept().await {
                 Ok((stream, client)) => {
-                    return (Connection { stream, over_limit: false, _permit: permit }, client);
+                    let cut = Box::pin(self.cut.clone().cancelled_owned());
+                    return (Connection { stream, over_limit: false, cut, _permit: permit }, client);
                 }
                 Err(error) => {
                     warn!(%error, "an operator's connection cannot be accepted");

@@ -36,7 +36,7 @@ pub use incoming::bind;
 const HEALTH_INTERVAL: Duration = Duration::from_millis(250);
 
 /// How the service behaves.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct ServiceOptions {
     /// How `Broadcast` answers.
     pub broadcast: BroadcastConfig,
@@ -48,18 +48,6 @@ pub struct ServiceOptions {
     pub tls: Option<TlsMaterial>,
     /// The clock that timestamps and certificates are judged by.
     pub clock: Clock,
-}
-
-impl Default for ServiceOptions {
-    fn default() -> Self {
-        Self {
-            broadcast: BroadcastConfig::default(),
-            deliver: DeliverConfig::default(),
-            limits: LimitsConfig::default(),
-            tls: None,
-            clock: Clock::default(),
-        }
-    }
 }
 
 /// Certificates and key of the clients' listener, as PEM.
@@ -124,6 +112,8 @@ struct Shared {
 pub struct Service {
     address: SocketAddr,
     shared: Arc<Shared>,
+    /// Cancelled when clients that have not ended in time are cut off.
+    cut: CancellationToken,
     server: JoinHandle<()>,
     health: JoinHandle<()>,
 }
@@ -148,7 +138,9 @@ impl Service {
         });
         let (reporter, router) = router(&shared).await?;
         let stopping = shared.stopping.clone();
-        let incoming = incoming::accept(listener, limits.connections.min(Semaphore::MAX_PERMITS));
+        let cut = CancellationToken::new();
+        let connections = limits.connections.min(Semaphore::MAX_PERMITS);
+        let incoming = incoming::accept(listener, connections, cut.clone());
         let server = tokio::spawn(async move {
             let serving = router.serve_with_incoming_shutdown(incoming, stopping.cancelled_owned());
             if let Err(error) = serving.await {
@@ -157,7 +149,7 @@ impl Service {
         });
         let health = tokio::spawn(follow_readiness(Arc::clone(&shared), reporter));
         info!(%address, tls = shared.options.tls.is_some(), "serving clients");
-        Ok(Self { address, shared, server, health })
+        Ok(Self { address, shared, cut, server, health })
     }
 
     /// Where it listens; with the port that was taken if port 0 was asked for.
@@ -165,16 +157,19 @@ impl Service {
         self.address
     }
 
-    /// Stops: takes no new connections, streams or envelopes, ends waiting streams, and returns
-    /// when all have ended, after `limits.shutdown_grace` at the latest.
-    pub async fn stop(mut self) {
+    /// Stops: takes no new connections, streams or envelopes and ends waiting streams. Clients that
+    /// have not ended after `limits.shutdown_grace` are cut off.
+    pub async fn stop(self) {
         self.shared.stopping.cancel();
-        let grace = self.shared.options.limits.shutdown_grace;
-        if tokio::time::timeout(grace, &mut self.server).await.is_err() {
+        let Self { shared, cut, mut server, health, .. } = self;
+        let grace = shared.options.limits.shutdown_grace;
+        if tokio::time::timeout(grace, &mut server).await.is_err() {
             info!(?grace, "cutting off clients that did not end in time");
-            self.server.abort();
+            cut.cancel();
+            // Nothing is left to wait for: with their connections gone all streams end.
+            let _ended = tokio::time::timeout(grace, server).await;
         }
-        self.health.abort();
+        let _ended = health.await;
     }
 }
 

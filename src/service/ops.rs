@@ -82,6 +82,7 @@ impl LogFilter {
 pub struct Ops {
     address: SocketAddr,
     stopping: CancellationToken,
+    cut: CancellationToken,
     server: JoinHandle<()>,
 }
 
@@ -94,14 +95,16 @@ impl Ops {
         let address = listener.local_addr()?;
         let stopping = CancellationToken::new();
         let stopped = stopping.clone().cancelled_owned();
-        let server = axum::serve(Bounded::new(listener, CONNECTIONS), router(Arc::new(options)));
+        let cut = CancellationToken::new();
+        let listener = Bounded::new(listener, CONNECTIONS, cut.clone());
+        let server = axum::serve(listener, router(Arc::new(options)));
         let server = tokio::spawn(async move {
             if let Err(error) = server.with_graceful_shutdown(stopped).await {
                 warn!(%error, "the operations listener ended");
             }
         });
         info!(%address, "serving operations");
-        Ok(Self { address, stopping, server })
+        Ok(Self { address, stopping, cut, server })
     }
 
     /// Where it listens; with the port that was taken if port 0 was asked for.
@@ -113,7 +116,9 @@ impl Ops {
     pub async fn stop(mut self) {
         self.stopping.cancel();
         if tokio::time::timeout(GRACE, &mut self.server).await.is_err() {
-            self.server.abort();
+            self.cut.cancel();
+            // A connection that is cut off ends at once.
+            let _ended = tokio::time::timeout(GRACE, self.server).await;
         }
     }
 }
