@@ -402,11 +402,13 @@ impl Intake {
         }
     }
 
+    /// Takes an envelope out of the pool; it tells the stage it was in.
     fn remove(&mut self, id: &RequestId) -> Option<Entry> {
-        self.set_stage(id, Stage::Held); // takes it out of queue and pausing
+        let stage = self.pool.get(id)?.stage;
+        self.set_stage(id, Stage::Held); // out of queue and pausing
         let entry = self.pool.remove(id)?;
         self.pool_bytes -= u64::from(entry.envelope.size);
-        Some(entry)
+        Some(Entry { stage, ..entry })
     }
 
     fn see(&mut self, candidate: &Candidate) {

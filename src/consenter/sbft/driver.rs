@@ -34,6 +34,10 @@ const SNAPSHOT_AGE: Duration = Duration::from_millis(50);
 /// Ticks are at least this far apart, whatever deadlines say: timers are no finer.
 const TICK: Duration = Duration::from_millis(1);
 
+/// Rounds from outputs to inputs and back before others get their turn. A few are usual; the two
+/// state machines cannot keep the task from all else, whatever they disagree on.
+const ROUNDS: usize = 64;
+
 /// Where the driver's work goes.
 pub(super) struct Outlets {
     pub(super) log: mpsc::Sender<LogJob>,
@@ -181,7 +185,8 @@ impl Driver {
             [self.replica.next_deadline(), self.intake.next_deadline()].into_iter().flatten().min();
         let snapshot = self.snapshot_due.then(|| self.snapshot_at + SNAPSHOT_AGE);
         let deadline = deadline.map(|deadline| (self.shared.begun + deadline.0).max(self.last_tick + TICK));
-        let wakeup = [deadline, snapshot].into_iter().flatten().min();
+        let unsettled = (!self.is_settled()).then(|| Instant::now() + TICK);
+        let wakeup = [deadline, snapshot, unsettled].into_iter().flatten().min();
         async move {
             match wakeup {
                 Some(wakeup) => tokio::time::sleep_until(wakeup.into()).await,
@@ -280,7 +285,10 @@ impl Driver {
     /// Works off all outputs, and what they lead to, and hands the result on.
     async fn settle(&mut self) -> Result<(), Ended> {
         let now = self.shared.now();
-        while !self.outputs.is_empty() || !self.intake_outputs.is_empty() {
+        for _ in 0..ROUNDS {
+            if self.is_settled() {
+                break;
+            }
             for output in std::mem::take(&mut self.outputs) {
                 self.output(now, output);
             }
@@ -293,6 +301,10 @@ impl Driver {
             }
         }
         self.flush().await
+    }
+
+    fn is_settled(&self) -> bool {
+        self.outputs.is_empty() && self.intake_outputs.is_empty()
     }
 
     fn output(&mut self, now: Time, output: Output) {
