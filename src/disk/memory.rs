@@ -273,7 +273,7 @@ impl Disk for MemoryDisk {
         let mut state = self.state();
         state.operation()?;
         let (synced, left) = std::mem::take(&mut state.unsynced_names).into_iter().partition(|renaming| {
-            let path = renaming.removed.as_ref().or(renaming.inserted.as_ref().map(|(path, _)| path));
+            let path = renaming.removed.as_ref().or_else(|| renaming.inserted.as_ref().map(|(path, _)| path));
             path.and_then(|path| path.parent()) == Some(dir)
         });
         state.unsynced_names = left;
