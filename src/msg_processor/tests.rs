@@ -336,6 +336,32 @@ fn case_34_an_expired_creator_is_a_bad_request_unless_the_check_is_off() {
     assert_eq!(process(&lenient, transaction(&late)), Ok(7));
 }
 
+/// The order of fabric-spec A.8: empty, size, expiration, signature. Each envelope here breaks the
+/// rule named and all those after it.
+#[test]
+fn the_first_rule_that_refuses_gives_the_answer() {
+    let fixture = Fixture::new(KeyKind::Ed25519, Writers::Signed);
+    let processor = fixture.processor();
+    let late = fixture.expired_client(HOUR);
+    let large = parsed(flipped(envelope(&late, 3, "sbft", &[0; 20_000])));
+    let empty = Parsed { payload: Bytes::new(), ..large.clone() };
+    let expired = parsed(flipped(transaction(&late)));
+    let forged = parsed(flipped(transaction(&fixture.client(1))));
+    let cases = [
+        (empty, Status::BadRequest, "empty"),
+        (large, Status::BadRequest, "exceeds maximum"),
+        (expired, Status::BadRequest, "expired"),
+        (forged, Status::Forbidden, SUB_POLICIES),
+    ];
+    let now = SystemTime::now();
+    let all: Vec<&Parsed> = cases.iter().map(|(envelope, ..)| envelope).collect();
+    let together = processor.process_all(&all, now);
+    for ((envelope, status, text), verdict) in cases.iter().zip(together) {
+        check_rejected(processor.process(envelope, now), *status, text);
+        check_rejected(verdict, *status, text);
+    }
+}
+
 /// Validation of a candidate reads no clock: the same certificate that is refused at admission is
 /// good in a candidate.
 #[test]
