@@ -1,0 +1,208 @@
+//! `sbft network`: a network of replicas on this machine, one process each.
+//!
+//! Makes keys and genesis block if there are none, starts the replicas, waits until all are
+//! ready, shows where they are and how they do, and stops them when it is told to.
+
+mod directory;
+mod load;
+mod process;
+mod watch;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::block_on;
+use crate::client::network_file::NetworkFile;
+use crate::crypto::KeyKind;
+use directory::{Directory, Settings};
+use process::Processes;
+use watch::Watch;
+
+/// Longest wait for all replicas to be ready.
+const READY: Duration = Duration::from_secs(60);
+/// How often replicas are asked how they do.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// Arguments of `sbft network`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  sbft network --load 50              four replicas in ./network, 50 envelopes a second
+  sbft network --dir /tmp/n --fresh   a new network, whatever was there before is deleted
+  sbft submit --network network --count 1000 --wait      (in another terminal)
+  sbft status --network network
+
+The network keeps its keys and data between runs. Ctrl-C or SIGTERM stops all replicas.")]
+pub(super) struct Args {
+    /// How many replicas [default: 4]
+    #[arg(long, value_name = "N")]
+    replicas: Option<u32>,
+    /// Directory for keys, configurations, logs and data
+    #[arg(long, value_name = "DIR", default_value = "network")]
+    dir: PathBuf,
+    /// First port; replica i uses three from base + 10 (i - 1): gRPC, QUIC (UDP), operations
+    /// [default: 7050]
+    #[arg(long, value_name = "PORT")]
+    base_port: Option<u16>,
+    /// Delete what an earlier network left in the directory, and begin anew
+    #[arg(long)]
+    fresh: bool,
+    /// Submit this many envelopes of 1 KiB a second, all the time
+    #[arg(long, value_name = "RATE")]
+    load: Option<f64>,
+    /// Kind of the replicas' and clients' signing keys [default: ed25519]
+    #[arg(long, value_name = "ed25519|p256")]
+    key: Option<Key>,
+    /// How many client identities to make [default: 1]
+    #[arg(long, value_name = "N")]
+    clients: Option<u32>,
+    /// Who may submit: whom the organizations certify, or anyone [default: signed]
+    #[arg(long, value_name = "signed|open")]
+    writers: Option<Writers>,
+    /// No TLS between clients and replicas (between replicas there always is)
+    #[arg(long)]
+    plaintext: bool,
+    /// Start replicas again when they die
+    #[arg(long)]
+    restart: bool,
+}
+
+/// `--key`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Key {
+    Ed25519,
+    P256,
+}
+
+impl From<Key> for KeyKind {
+    fn from(key: Key) -> Self {
+        match key {
+            Key::Ed25519 => Self::Ed25519,
+            Key::P256 => Self::EcdsaP256,
+        }
+    }
+}
+
+/// `--writers`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Writers {
+    Signed,
+    Open,
+}
+
+/// Runs it.
+pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
+    if let Some(rate) = args.load
+        && !(rate.is_finite() && rate > 0.0)
+    {
+        bail!("--load must be a positive number of envelopes a second");
+    }
+    let settings = Settings::from_args(&args)?;
+    let directory = Directory::prepare(&args.dir, args.fresh, &settings)?;
+    block_on(supervise(args, directory))
+}
+
+async fn supervise(args: Args, directory: Directory) -> anyhow::Result<ExitCode> {
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for Ctrl-C")?;
+    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+    let started = Instant::now();
+    let mut network = directory.network_file();
+    directory.check_ports()?;
+    let mut processes = Processes::start(&network, args.restart)?;
+
+    let ready = async {
+        wait_until_ready(&network, &mut processes).await?;
+        Ok::<_, anyhow::Error>(())
+    };
+    let ready = tokio::select! {
+        ready = ready => ready,
+        _ = interrupt.recv() => Err(anyhow::anyhow!("interrupted before the replicas were ready")),
+        _ = terminate.recv() => Err(anyhow::anyhow!("stopped before the replicas were ready")),
+    };
+    if let Err(error) = ready {
+        processes.stop(&network).await;
+        return Err(error);
+    }
+    processes.note_pids(&mut network);
+    network.store(directory.path())?;
+    print_table(&network, directory.settings(), started.elapsed());
+
+    let load = args.load.map(|rate| load::Load::start(&network, rate)).transpose()?;
+    let mut watch = Watch::new();
+    let mut ticks = tokio::time::interval(INTERVAL);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {
+                watch.look(&network, load.as_ref()).await;
+            }
+            change = processes.changed(&network) => {
+                println!("{}", change?);
+                processes.note_pids(&mut network);
+                network.store(directory.path())?;
+            }
+            _ = interrupt.recv() => break,
+            _ = terminate.recv() => break,
+        }
+    }
+    println!("stopping {} replicas", network.replicas.len());
+    if let Some(load) = load {
+        load.stop().await;
+    }
+    let clean = processes.stop(&network).await;
+    processes.note_pids(&mut network);
+    network.store(directory.path())?;
+    Ok(if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+async fn wait_until_ready(network: &NetworkFile, processes: &mut Processes) -> anyhow::Result<()> {
+    let deadline = Instant::now() + READY;
+    let mut poll = tokio::time::interval(Duration::from_millis(50));
+    loop {
+        tokio::select! {
+            _ = poll.tick() => {
+                let waiting = watch::not_ready(network).await;
+                if waiting.is_empty() {
+                    return Ok(());
+                }
+                if Instant::now() > deadline {
+                    bail!(
+                        "replicas not ready after {} s: {}; their logs are node.log in {}",
+                        READY.as_secs(),
+                        waiting.join("; "),
+                        network.replicas[0].dir.parent().unwrap_or(&network.replicas[0].dir).display(),
+                    );
+                }
+            }
+            change = processes.died(network) => bail!("{}", change?),
+        }
+    }
+}
+
+fn print_table(network: &NetworkFile, settings: &Settings, took: Duration) {
+    println!(
+        "network of {} replicas ready in {:.1} s: channel {}, {} keys, writers {}, {}\n",
+        network.replicas.len(),
+        took.as_secs_f64(),
+        network.channel,
+        settings.key,
+        settings.writers,
+        if network.tls_ca.is_some() { "client TLS on" } else { "client TLS off" },
+    );
+    println!("{:>7}  {:<21}  {:<21}  {:<21}  {:>7}", "replica", "gRPC", "QUIC", "operations", "pid");
+    for replica in &network.replicas {
+        println!(
+            "{:>7}  {:<21}  {:<21}  {:<21}  {:>7}",
+            replica.id,
+            replica.grpc,
+            replica.quic,
+            replica.ops,
+            replica.pid.map_or_else(|| "-".to_owned(), |pid| pid.to_string()),
+        );
+    }
+    println!();
+}
