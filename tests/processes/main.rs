@@ -45,7 +45,12 @@ fn accepted(log: &Path, not: &[u32]) -> Vec<String> {
 }
 
 fn load(network: &Network, arguments: &[&str]) -> Child {
-    network.command(&[&["submit"], arguments].concat()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+    network
+        .command(&[&["submit"], arguments].concat())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
 }
 
 fn same_headers(network: &Network, ids: &[u32]) {
@@ -97,7 +102,8 @@ fn cases_38_39_an_envelope_submitted_everywhere_is_ordered_once() {
 fn commits_resume_after_kill_9_of_the_primary_and_nothing_accepted_is_lost() {
     let mut network = Network::start(&[]);
     let log = network.dir().join("accepted");
-    let mut submit = load(&network, &["--rate", "300", "--count", "3000", "--accepted", log.to_str().unwrap()]);
+    let mut submit =
+        load(&network, &["--rate", "300", "--count", "3000", "--accepted", log.to_str().unwrap()]);
     network.until("blocks commit", PATIENCE, |network| network.height(2) > 20);
     let primary = network.primary();
     let others: Vec<u32> = (1..=4).filter(|id| *id != primary).collect();
@@ -161,7 +167,11 @@ fn cases_91_95_kill_9_of_all_four_under_load_loses_no_delivered_block() {
         let now = network.blocks(id, 0);
         assert!(now.len() > delivered.len());
         for (before, after) in delivered.iter().zip(&now) {
-            assert_eq!((&before.header, &before.data), (&after.header, &after.data), "a delivered block changed");
+            assert_eq!(
+                (&before.header, &before.data),
+                (&after.header, &after.data),
+                "a delivered block changed"
+            );
         }
     }
     network.verify(&[1, 2, 3, 4]);
@@ -186,14 +196,19 @@ fn cases_35_83_without_a_quorum_clients_are_told_and_ordering_resumes_by_itself(
     });
     let refused = network.dir().join("refused");
     let output = network.sbft(&[
-        "submit", "--count", "1", "--replica", "1", "--timeout", "2", "--accepted", refused.to_str().unwrap(),
+        "submit",
+        "--count",
+        "1",
+        "--replica",
+        "1",
+        "--timeout",
+        "2",
+        "--accepted",
+        refused.to_str().unwrap(),
     ]);
     assert!(!output.status.success());
     let answers = std::fs::read_to_string(&refused).unwrap();
-    assert!(
-        answers.contains("SERVICE_UNAVAILABLE no quorum: 2 of 4 reachable, 3 needed"),
-        "{answers}"
-    );
+    assert!(answers.contains("SERVICE_UNAVAILABLE no quorum: 2 of 4 reachable, 3 needed"), "{answers}");
     let status = network.sbft(&["status"]);
     assert!(!status.status.success());
     assert!(String::from_utf8_lossy(&status.stdout).contains("no quorum: 2 of 4 reachable, 3 needed"));
@@ -216,7 +231,8 @@ fn a_wiped_replica_comes_back_as_a_follower_with_the_same_chain() {
     let replica = network.file().replica(2).unwrap().clone();
     std::fs::remove_dir_all(replica.dir.join("data")).unwrap();
     network.restart(2);
-    network.until("the wiped replica has the chain", PATIENCE, |network| network.height(2) == network.height(1));
+    network
+        .until("the wiped replica has the chain", PATIENCE, |network| network.height(2) == network.height(1));
     network.submit(&["--count", "100", "--wait"]);
     network.settle(&[1, 2, 3, 4]);
     same_headers(&network, &[1, 2, 3, 4]);
@@ -252,7 +268,8 @@ fn a_replica_with_a_wrong_certificate_is_refused_and_the_others_go_on() {
     network.kill(4);
     let dir = network.file().replica(4).unwrap().dir.clone();
     let config = std::fs::read_to_string(dir.join("node.toml")).unwrap();
-    let other = config.replace("replica-4/tls", "replica-3/tls").replace("tls/", "../../crypto/replica-3/tls/");
+    let other =
+        config.replace("replica-4/tls", "replica-3/tls").replace("tls/", "../../crypto/replica-3/tls/");
     std::fs::write(dir.join("node.toml"), &other).unwrap();
     network.restart(4);
     network.submit(&["--count", "50", "--wait"]);

@@ -43,7 +43,8 @@ impl Network {
             .stderr(std::fs::File::create(dir.path().join("err")).unwrap())
             .spawn()
             .unwrap();
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let mut network = Self { supervisor, own: Vec::new(), dir, runtime, _turn: turn };
         network.until("the network is ready", Duration::from_secs(60), |network| {
             if let Some(status) = network.supervisor.try_wait().unwrap() {
@@ -64,7 +65,9 @@ impl Network {
 
     /// What `sbft network` printed.
     pub(crate) fn said(&self) -> String {
-        ["out", "err"].map(|name| std::fs::read_to_string(self.dir.path().join(name)).unwrap_or_default()).concat()
+        ["out", "err"]
+            .map(|name| std::fs::read_to_string(self.dir.path().join(name)).unwrap_or_default())
+            .concat()
     }
 
     /// Polls until `done`, or fails the test with what the network said.
@@ -79,7 +82,8 @@ impl Network {
     fn report(&self) -> String {
         let mut text = self.said();
         for id in 1..=self.file().replicas.len() as u32 {
-            let log = std::fs::read_to_string(self.file().replica(id).unwrap().dir.join("node.log")).unwrap_or_default();
+            let log = std::fs::read_to_string(self.file().replica(id).unwrap().dir.join("node.log"))
+                .unwrap_or_default();
             let tail: Vec<&str> = log.lines().rev().take(15).collect();
             text += &format!("\n--- replica {id}\n{}", tail.into_iter().rev().collect::<Vec<_>>().join("\n"));
         }
@@ -154,8 +158,9 @@ impl Network {
                 child.try_wait().unwrap();
             }
             // A zombie is gone too: its parent reaps it in its own time.
-            std::fs::read_to_string(format!("/proc/{pid}/stat"))
-                .map_or(true, |stat| stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('Z')))
+            std::fs::read_to_string(format!("/proc/{pid}/stat")).map_or(true, |stat| {
+                stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('Z'))
+            })
         });
     }
 
@@ -254,7 +259,8 @@ fn free_ports() -> u16 {
         seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         let base = 20_000 + (seed >> 16) as u16 % 300 * 100;
         let free = (0..40).all(|offset| {
-            TcpListener::bind(("127.0.0.1", base + offset)).is_ok() && UdpSocket::bind(("127.0.0.1", base + offset)).is_ok()
+            TcpListener::bind(("127.0.0.1", base + offset)).is_ok()
+                && UdpSocket::bind(("127.0.0.1", base + offset)).is_ok()
         });
         if free {
             return base;

@@ -36,8 +36,11 @@ impl Watch {
     pub(super) async fn look(&mut self, network: &NetworkFile, load: Option<&Load>) {
         let replicas = status::all(network).await;
         let rate = self.rate(network).await;
-        let up: Vec<u64> =
-            replicas.iter().filter(|replica| replica["up"] == true).filter_map(|replica| replica["id"].as_u64()).collect();
+        let up: Vec<u64> = replicas
+            .iter()
+            .filter(|replica| replica["up"] == true)
+            .filter_map(|replica| replica["id"].as_u64())
+            .collect();
         // The replica that is furthest knows best.
         let best = replicas.iter().filter(|replica| replica["up"] == true).max_by_key(|replica| {
             (replica["height"].as_u64().unwrap_or(0), replica["view"].as_u64().unwrap_or(0))
@@ -51,7 +54,8 @@ impl Watch {
                 _ => None,
             })
             .collect();
-        let seen = Seen { view: number("view"), primary: number("primary"), height: number("height"), up, notes };
+        let seen =
+            Seen { view: number("view"), primary: number("primary"), height: number("height"), up, notes };
         if self.last.as_ref() == Some(&seen) {
             return;
         }
@@ -79,7 +83,8 @@ impl Watch {
     /// Envelopes ordered a second since the last look, as the replica that saw most did.
     async fn rate(&mut self, network: &NetworkFile) -> f64 {
         let asked = network.replicas.iter().map(|replica| async {
-            let ordered = operations::get(&replica.ops, "/metrics").await.ok().and_then(|(_, text)| total(&text));
+            let ordered =
+                operations::get(&replica.ops, "/metrics").await.ok().and_then(|(_, text)| total(&text));
             (u64::from(replica.id), ordered)
         });
         let mut best = 0.0f64;
@@ -134,7 +139,8 @@ mod tests {
 
     #[test]
     fn counters_of_all_channels_add_up() {
-        let text = format!("# TYPE {ORDERED} counter\n{ORDERED}{{channel=\"a\"}} 3\n{ORDERED}{{channel=\"b\"}} 4\n");
+        let text =
+            format!("# TYPE {ORDERED} counter\n{ORDERED}{{channel=\"a\"}} 3\n{ORDERED}{{channel=\"b\"}} 4\n");
         assert_eq!(total(&text), Some(7.0));
         assert_eq!(total("other 1\n"), None);
     }
