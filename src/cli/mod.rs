@@ -15,6 +15,7 @@ mod verify;
 use std::future::Future;
 use std::process::ExitCode;
 
+use crate::client::connect::chain_of_causes;
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 
@@ -65,7 +66,7 @@ pub fn main() -> ExitCode {
         Command::Verify(args) => verify::run(args),
     };
     outcome.unwrap_or_else(|error| {
-        eprintln!("sbft: {error:#}");
+        eprintln!("sbft: {}", chain_of_causes(error.as_ref()));
         ExitCode::FAILURE
     })
 }

@@ -68,7 +68,7 @@ pub fn chain_of_causes(error: &dyn std::error::Error) -> String {
     let mut cause = error.source();
     while let Some(inner) = cause {
         let line = inner.to_string();
-        if !text.ends_with(&line) {
+        if !text.contains(&line) {
             text = format!("{text}: {line}");
         }
         cause = inner.source();

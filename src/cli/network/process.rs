@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use rustix::process::{Pid, Signal, kill_process};
-use tokio::process::{Child, Command};
+use tokio::process::{Child, ChildStdin, Command};
 
 use crate::client::network_file::{NetworkFile, ReplicaEntry};
 
@@ -28,7 +28,19 @@ pub(super) struct Processes {
 struct Replica {
     id: u32,
     child: Option<Child>,
+    /// Its standard input: the replica stops when this end is closed. Kept apart from the child
+    /// because waiting for a child closes it.
+    lifeline: Option<ChildStdin>,
     restart_at: Option<Instant>,
+}
+
+impl Replica {
+    fn spawn(&mut self, entry: &ReplicaEntry) -> anyhow::Result<()> {
+        let mut child = spawn(entry)?;
+        self.lifeline = child.stdin.take();
+        self.child = Some(child);
+        Ok(())
+    }
 }
 
 impl Processes {
@@ -40,7 +52,11 @@ impl Processes {
         let replicas = network
             .replicas
             .iter()
-            .map(|entry| Ok(Replica { id: entry.id, child: Some(spawn(entry)?), restart_at: None }))
+            .map(|entry| {
+                let mut replica = Replica { id: entry.id, child: None, lifeline: None, restart_at: None };
+                replica.spawn(entry)?;
+                Ok(replica)
+            })
             .collect::<anyhow::Result<_>>()?;
         Ok(Self { replicas, restart })
     }
@@ -93,7 +109,7 @@ impl Processes {
             .find(|(replica, _)| replica.restart_at.is_some_and(|at| at <= now))
             .context("a restart was due and is not any more")?;
         replica.restart_at = None;
-        replica.child = Some(spawn(entry)?);
+        replica.spawn(entry)?;
         Ok(format!("replica {} started again", entry.id))
     }
 
