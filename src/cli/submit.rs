@@ -25,6 +25,8 @@ use crate::types::RequestId;
 
 /// Envelopes made and not yet taken by a stream.
 const READY: usize = 2_000;
+/// Longest latency told apart, microseconds: an hour.
+const LONGEST: u64 = 3_600_000_000;
 
 /// Arguments of `sbft submit`.
 #[derive(Debug, clap::Args)]
@@ -286,7 +288,7 @@ impl Run {
             refused: 0,
             first_refusal: None,
             twice: 0,
-            latency: Histogram::new(3).expect("3 significant digits are possible"),
+            latency: Histogram::new_with_bounds(1, LONGEST, 3).expect("the bounds are a range"),
             first_block: None,
             last_block: 0,
             down: BTreeMap::new(),
