@@ -212,6 +212,8 @@ impl Replica {
                 self.vote_again(&certificate.proposal, out);
             }
         }
+        // After a restart there may be votes of this view in the log: they come first.
+        self.repeat_votes(out);
     }
 }
 

@@ -63,18 +63,32 @@ impl Replica {
     fn is_prepared(&self, view: View, number: Number) -> bool {
         let Some(slot) = self.slots.get(&number) else { return false };
         let Some(voted) = slot.voted_in(view).filter(|voted| !voted.abandoned) else { return false };
-        let below = Number(number.0 - 1);
-        let prefix = below <= self.tip.number
-            || self.slots.get(&below).is_some_and(|slot| slot.certified_in(view))
-            || self.config.plants.has(Plant::NoPrefixRule);
-        prefix && slot.prepares_for(view, &voted.known.digest) >= self.quorum_size()
+        if number > self.durable && !voted.known.pinned {
+            return false; // a block that was fetched and is not durable: its payload is in no log
+        }
+        let enough = slot.prepares_for(view, &voted.known.digest) >= self.quorum_size();
+        enough && (self.stands_on_certificates(view, number) || self.config.plants.has(Plant::NoPrefixRule))
+    }
+
+    /// Every number between the last durable block and this one has its certificate in the log: of
+    /// this view if it is open, of any view if its block is committed and not durable yet.
+    fn stands_on_certificates(&self, view: View, number: Number) -> bool {
+        (self.durable.0 + 1..number.0).map(Number).all(|below| {
+            let Some(slot) = self.slots.get(&below) else { return false };
+            match self.sealed.get(&below).filter(|_| below <= self.tip.number) {
+                Some(sealed) => {
+                    slot.certified.as_ref().is_some_and(|held| held.known.digest == sealed.digest)
+                }
+                None => slot.certified_in(view),
+            }
+        })
     }
 
     /// Keeps the certificate and casts the commit.
     ///
-    /// The certificate is durable before the commit leaves, and those of all numbers below it are
-    /// durable already, or their blocks committed: a commit of q replicas then means that q logs
-    /// hold certificates for the number and every one below, which is what view changes rest on.
+    /// The certificate is durable before the commit leaves, and so are those of all numbers below
+    /// it down to a durable block: a commit of q replicas then means that q logs hold certificates
+    /// for the number and every one below, which is what view changes rest on.
     fn prepared(&mut self, view: View, number: Number, out: &mut Vec<Output>) {
         let quorum = self.quorum_size();
         let slot = self.slots.get_mut(&number).expect("it was voted on");
@@ -89,7 +103,7 @@ impl Replica {
             Arc::new(PreparedCertificate { view, proposal: Arc::clone(&known.proposal), signatures });
 
         let mut records = Vec::new();
-        if known.content.is_some() && number > self.durable {
+        if number > self.durable {
             self.pin(&mut known);
             records = self.payload_records(&certificate.proposal);
         }

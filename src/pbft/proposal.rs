@@ -49,7 +49,10 @@ impl Replica {
             && self.votes()
             && self.primary() == self.config.me
             && self.is_open(number)
-            && self.slots.get(&number).is_none_or(|slot| slot.reproposed.is_none())
+            && self
+                .slots
+                .get(&number)
+                .is_none_or(|slot| slot.reproposed.is_none() && slot.voted_in(self.view).is_none())
             && (unprepared < UNPREPARED_BEFORE_MERGING || self.pool.fills(self.limits()))
     }
 
@@ -113,12 +116,14 @@ impl Replica {
         let (view, number, digest) = (self.view, known.proposal.number(), known.digest);
         let proposal = Arc::clone(&known.proposal);
         let mut records = Vec::new();
-        if known.content.is_some() {
+        if number > self.durable && self.missing(&proposal).is_empty() {
             self.pin(&mut known);
             records = self.payload_records(&proposal);
         }
         records.push(Record::Accepted { view, proposal: Arc::clone(&proposal) });
         let slot = self.slots.entry(number).or_default();
+        let first = slot.voted_in(view).is_none_or(|voted| voted.known.digest == digest);
+        assert!(first, "one vote for each view and number, whatever a restart brought back");
         if let Some(before) = slot.voted.replace(Voted { view, known, abandoned: false }) {
             self.unpin(before.known);
         }

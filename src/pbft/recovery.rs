@@ -171,12 +171,7 @@ impl Replica {
                 }
             }
             Phase::Active => self.repeat_votes(out),
-            Phase::Entering => {
-                self.try_activate(out);
-                if self.phase == Phase::Active {
-                    self.repeat_votes(out);
-                }
-            }
+            Phase::Entering => self.try_activate(out),
         }
         self.advance(out);
     }
@@ -199,7 +194,7 @@ impl Replica {
     }
 
     /// Votes again for what it had accepted in this view, and commits what it had prepared.
-    fn repeat_votes(&mut self, out: &mut Vec<Output>) {
+    pub(super) fn repeat_votes(&mut self, out: &mut Vec<Output>) {
         let (view, me) = (self.view, self.config.me);
         let settled = self.entered.as_ref().map_or(Number(0), |(_, outcome)| outcome.last());
         let numbers: Vec<_> = self.slots.keys().copied().filter(|number| *number > self.tip.number).collect();
@@ -278,7 +273,7 @@ impl Replica {
         }
         let mut logged = BTreeSet::new();
         for (_, slot) in self.slots.range(self.durable.next()..) {
-            let voted = slot.voted_in(self.view);
+            let voted = slot.voted.as_ref();
             let names = voted
                 .map(|voted| &voted.known)
                 .into_iter()

@@ -92,6 +92,9 @@ impl Replica {
     }
 
     fn repair_view(&mut self, to: Place, status: &Status, out: &mut Vec<Output>) {
+        if !self.votes() {
+            return; // not even what its own key signed before the log was lost
+        }
         let message = match self.phase {
             Phase::Active | Phase::Entering => {
                 let Some((new_view, _)) = &self.entered else { return };
