@@ -572,11 +572,14 @@ fn another_genesis_block_or_a_ledger_of_another_channel_is_refused() {
     let (ledger, ..) = write_all(dir.path(), &chain(&mut network, 2));
     let other = dir.path().join("other.pb");
     std::fs::write(&other, Network::new(4).genesis.encode_to_vec()).expect("write");
-    let report = &verify(&[ledger.clone()], &other, false)[0];
+    let report = &verify(std::slice::from_ref(&ledger), &other, false)[0];
     assert_eq!(failure(report).0, 0);
     std::fs::write(&other, b"\xff no block").expect("write");
     let options = VerifyOptions::default();
-    assert!(matches!(verify_paths(&[ledger.clone()], &other, options), Err(VerifyError::NotABlock { .. })));
+    assert!(matches!(
+        verify_paths(std::slice::from_ref(&ledger), &other, options),
+        Err(VerifyError::NotABlock { .. })
+    ));
     let ordinary = network.tip.encode_to_vec();
     std::fs::write(&other, ordinary).expect("write");
     assert!(matches!(verify_paths(&[ledger], &other, options), Err(VerifyError::Genesis { .. })));
