@@ -69,6 +69,21 @@ pub enum NodeError {
         /// Which value, and what is wrong with it.
         source: ConfigError,
     },
+    /// Clients could not send, or could not read, what the channel allows.
+    #[error(
+        "limits.max_message_bytes is {limit}, and channel {channel} allows envelopes and blocks of {absolute} bytes \
+         (absolute_max_bytes); set it to {needed} or more"
+    )]
+    MessageLimit {
+        /// The node's limit.
+        limit: usize,
+        /// The channel.
+        channel: String,
+        /// Its absolute_max_bytes.
+        absolute: u32,
+        /// What the limit must be.
+        needed: usize,
+    },
     /// Certificates and keys do not fit together or do not fit the channel.
     #[error(transparent)]
     Identity(#[from] IdentityFault),
@@ -114,7 +129,12 @@ pub async fn run(config: NodeConfig, shutdown: impl Future<Output = ()>) -> Resu
             recorder.run_upkeep();
         }
     });
-    let node = Node::start(config, telemetry).await?;
+    tokio::pin!(shutdown);
+    let node = tokio::select! {
+        node = Node::start(config, telemetry) => node?,
+        // What was opened so far is what a crash would leave, and recovers like it.
+        () = &mut shutdown => return Ok(()),
+    };
     let outcome = tokio::select! {
         () = shutdown => {
             info!("told to stop");
@@ -162,6 +182,7 @@ impl Node {
     /// See [`NodeError`]; each says what to do.
     pub async fn start(config: NodeConfig, telemetry: Telemetry) -> Result<Self, NodeError> {
         let (genesis, channel) = read_genesis(&config.genesis)?;
+        check_message_limit(&config, &channel)?;
         let identity = identity::load(&config, &channel)?;
         let data = DataDir::open(&config.data_dir)?;
         let grpc = bind("clients (listen.grpc)", config.listen.grpc)?;
@@ -171,9 +192,19 @@ impl Node {
             certificate_der: identity.cluster_certificate,
             key_der: identity.cluster_key,
             client: None,
-            tuning: Tuning::default(),
+            tuning: Tuning {
+                max_mtu: config.cluster.max_mtu,
+                socket_buffer: config.cluster.socket_buffer_bytes,
+                ..Tuning::default()
+            },
         })?);
-        let sbft = SbftConsenter::new(Arc::clone(&transport), SbftOptions::default());
+        let sbft = SbftOptions {
+            pool_bytes: config.storage.pool_bytes,
+            block_sync_interval: config.storage.block_sync_interval,
+            compact_bytes: config.storage.compact_bytes,
+            ..SbftOptions::default()
+        };
+        let sbft = SbftConsenter::new(Arc::clone(&transport), sbft);
         let consenters: BTreeMap<String, Arc<dyn Consenter>> = BTreeMap::from([
             ("BFT".to_owned(), Arc::new(sbft) as Arc<dyn Consenter>),
             ("solo".to_owned(), Arc::new(SoloConsenter) as Arc<dyn Consenter>),
@@ -260,6 +291,18 @@ impl Node {
         self.ops.stop().await;
         info!("stopped");
     }
+}
+
+/// A block of one envelope of absolute_max_bytes has headers and signatures around it.
+const BLOCK_OVERHEAD: usize = 1 << 20;
+
+fn check_message_limit(config: &NodeConfig, channel: &ChannelConfig) -> Result<(), NodeError> {
+    let (limit, absolute) = (config.limits.max_message_bytes, channel.batch.absolute_max_bytes);
+    let needed = (absolute as usize).saturating_add(BLOCK_OVERHEAD);
+    if limit < needed {
+        return Err(NodeError::MessageLimit { limit, channel: channel.channel_id.clone(), absolute, needed });
+    }
+    Ok(())
 }
 
 fn read(field: &'static str, path: &Path) -> Result<Vec<u8>, NodeError> {

@@ -20,7 +20,7 @@ use std::time::{Duration, SystemTime};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::transport::server::{Router, ServerTlsConfig};
 use tonic::transport::{Certificate, Identity, Server};
 use tonic_health::ServingStatus;
@@ -116,6 +116,8 @@ pub struct Service {
     cut: CancellationToken,
     server: JoinHandle<()>,
     health: JoinHandle<()>,
+    /// A service that is dropped without [`Self::stop`] stops at once.
+    _guards: [DropGuard; 2],
 }
 
 impl Service {
@@ -149,7 +151,8 @@ impl Service {
         });
         let health = tokio::spawn(follow_readiness(Arc::clone(&shared), reporter));
         info!(%address, tls = shared.options.tls.is_some(), "serving clients");
-        Ok(Self { address, shared, cut, server, health })
+        let guards = [shared.stopping.clone().drop_guard(), cut.clone().drop_guard()];
+        Ok(Self { address, shared, cut, server, health, _guards: guards })
     }
 
     /// Where it listens; with the port that was taken if port 0 was asked for.

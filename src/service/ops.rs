@@ -15,7 +15,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{info, warn};
 use tracing_subscriber::EnvFilter;
 
@@ -84,6 +84,8 @@ pub struct Ops {
     stopping: CancellationToken,
     cut: CancellationToken,
     server: JoinHandle<()>,
+    /// A listener that is dropped without [`Self::stop`] stops at once.
+    _guards: [DropGuard; 2],
 }
 
 impl Ops {
@@ -104,7 +106,8 @@ impl Ops {
             }
         });
         info!(%address, "serving operations");
-        Ok(Self { address, stopping, cut, server })
+        let guards = [stopping.clone().drop_guard(), cut.clone().drop_guard()];
+        Ok(Self { address, stopping, cut, server, _guards: guards })
     }
 
     /// Where it listens; with the port that was taken if port 0 was asked for.
@@ -113,12 +116,13 @@ impl Ops {
     }
 
     /// Stops it; requests in progress get a second.
-    pub async fn stop(mut self) {
-        self.stopping.cancel();
-        if tokio::time::timeout(GRACE, &mut self.server).await.is_err() {
-            self.cut.cancel();
+    pub async fn stop(self) {
+        let Self { stopping, cut, mut server, .. } = self;
+        stopping.cancel();
+        if tokio::time::timeout(GRACE, &mut server).await.is_err() {
+            cut.cancel();
             // A connection that is cut off ends at once.
-            let _ended = tokio::time::timeout(GRACE, self.server).await;
+            let _ended = tokio::time::timeout(GRACE, server).await;
         }
     }
 }

@@ -8,5 +8,6 @@ mod deliver;
 mod garbage;
 mod limits;
 mod node;
+mod process;
 mod tls;
 mod world;

@@ -12,7 +12,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use crate::client::Client;
 use crate::world::{APPLICATION, Member, ORDERER, material};
 
-fn network() -> (TempDir, NetworkMaterial, NodeConfig) {
+pub(crate) fn network() -> (TempDir, NetworkMaterial, NodeConfig) {
     let directory = tempfile::tempdir().unwrap();
     let batch = BatchSpec { max_message_count: 1, ..BatchSpec::default() };
     let material = material(&directory, batch, Writers::Signed);
@@ -133,5 +133,10 @@ async fn what_keeps_a_node_from_starting_is_named() {
     std::fs::write(&other.genesis, b"\xff\xff\xff").unwrap();
     let text = refusal(&other).await;
     assert!(text.contains("nothing.block"), "{text}");
+    other.genesis = config.genesis.clone();
+
+    other.limits.max_message_bytes = 1 << 20;
+    let text = refusal(&other).await;
+    assert!(text.contains("limits.max_message_bytes") && text.contains("absolute_max_bytes"), "{text}");
     running.stop().await;
 }

@@ -5,7 +5,7 @@ use sbft::crypto::KeyKind;
 use sbft::genesis::{CertificateAuthority, CertificateRequest, NetworkMaterial, Purpose};
 use sbft::header::sha256;
 use sbft::proto::common::{HeaderType, Status};
-use sbft::service::{ServiceOptions, TlsMaterial};
+use sbft::service::{Service, ServiceOptions, TlsMaterial};
 use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity};
 
 use crate::chain::Script;
@@ -153,5 +153,29 @@ async fn reflection_lists_the_services_and_describes_their_messages() {
     for _ in 0..2 {
         let answer = answers.message().await.unwrap().unwrap().message_response;
         assert!(matches!(answer, Some(MessageResponse::FileDescriptorResponse(_))), "{answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn tls_material_that_cannot_be_used_is_refused_with_the_field_to_check() {
+    let material = |world: &World| {
+        let files = world.material.layout.replica(1).tls();
+        let read = |path| std::fs::read(path).unwrap();
+        TlsMaterial { certificate: read(files.certificate), key: read(files.key), client_ca: None }
+    };
+    let world = World::start().await;
+    let good = material(&world);
+    let another_key = std::fs::read(world.material.layout.replica(1).cluster().key).unwrap();
+    for bad in [
+        TlsMaterial { certificate: b"garbage".to_vec(), ..good.clone() },
+        TlsMaterial { key: Vec::new(), ..good.clone() },
+        TlsMaterial { key: another_key, ..good.clone() },
+        TlsMaterial { client_ca: Some(b"garbage".to_vec()), ..good.clone() },
+    ] {
+        let listener = sbft::service::bind("clients", "127.0.0.1:0".parse().unwrap()).unwrap();
+        let options = ServiceOptions { tls: Some(bad), ..ServiceOptions::default() };
+        let refusal = Service::start(listener, world.registrar.clone(), options).await.err();
+        let text = refusal.expect("the material must be refused").to_string();
+        assert!(text.contains("[tls]"), "{text}");
     }
 }

@@ -213,7 +213,7 @@ impl Directory {
         let (certificate, key) = inside(files.identity());
         config.identity = IdentityConfig { msp_id: ORDERER_MSP.to_owned(), certificate, key };
         let (certificate, key) = inside(files.cluster());
-        config.cluster = ClusterConfig { certificate, key };
+        config.cluster = ClusterConfig { certificate, key, ..config.cluster };
         if !self.settings.plaintext {
             let (certificate, key) = inside(files.tls());
             config.tls = Some(TlsConfig { certificate, key, client_ca: None });
