@@ -1,0 +1,226 @@
+//! Replicas in one process: real transport over loopback, real log and ledger in temporary
+//! directories, real signatures. What only whole processes can show (kill -9, gRPC) is tested
+//! elsewhere.
+
+#[path = "cluster/chain_interface.rs"]
+mod chain_interface;
+#[path = "cluster/network.rs"]
+mod network;
+#[path = "cluster/solo.rs"]
+mod solo;
+
+use network::{LIMIT, Network, eventually};
+use sbft::consenter::{Health, RoleStatus};
+use sbft::types::ConsenterId;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn four_replicas_order_what_each_of_them_accepts_into_one_chain() {
+    let mut network = Network::create(4).await;
+    network.start_all().await;
+    let mut receipts = Vec::new();
+    for round in 0..10 {
+        for id in 1..=4 {
+            receipts.push(network.submit(id, 200 + round).await);
+        }
+    }
+    let ids = network::committed(receipts).await;
+    assert_eq!(ids.len(), 40);
+    network.agree_on(&ids).await;
+    network.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn large_batches_go_through_the_worker_threads_and_keep_their_order() {
+    let mut network = Network::create(4).await;
+    network.start_all().await;
+    let mut receipts = Vec::new();
+    for _ in 0..1500 {
+        receipts.push(network.submit(2, 1024).await);
+    }
+    let ids = network::committed(receipts).await;
+    assert_eq!(network.agree_on(&ids).await, ids, "one client, one replica: its order is kept");
+    network.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn case_38_an_envelope_submitted_to_all_replicas_is_in_the_chain_once() {
+    let mut network = Network::create(4).await;
+    network.start_all().await;
+    let mut ids = Vec::new();
+    for _ in 0..30 {
+        let envelope = network.envelope(300).await;
+        ids.push(envelope.id);
+        let mut receipts = Vec::new();
+        for id in 1..=4 {
+            receipts.push(network.order(id, envelope.clone()).await);
+        }
+        let numbers = network::numbers(receipts).await;
+        assert!(numbers.windows(2).all(|pair| pair[0] == pair[1]), "one block for all: {numbers:?}");
+    }
+    network.agree_on(&ids).await;
+
+    // Case 39: right after the commit it is known, too.
+    let envelope = network.envelope(300).await;
+    network::committed(vec![(envelope.id, network.order(1, envelope.clone()).await)]).await;
+    let again = network.order(1, envelope.clone()).await;
+    assert!(again.is_duplicate());
+    ids.push(envelope.id);
+    network.agree_on(&ids).await;
+    network.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_backup_that_was_down_catches_up_and_votes_again() {
+    let mut network = Network::create(4).await;
+    network.start_all().await;
+    let mut ids = network.order_some(1, 5).await;
+    network.stop(4).await;
+    ids.extend(network.order_some(1, 20).await);
+    network.start(4).await;
+    network.agree_on(&ids).await;
+    // With another one down, nothing is ordered without the vote of the one that came back.
+    network.stop(3).await;
+    ids.extend(network.order_some(1, 5).await);
+    network.start(3).await;
+    network.agree_on(&ids).await;
+    network.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn when_the_primary_is_gone_the_others_go_on_in_the_next_view() {
+    let mut network = Network::create(4).await;
+    network.start_all().await;
+    let mut ids = network.order_some(2, 5).await;
+    let status = network.chain(2).status();
+    assert_eq!((status.primary, status.active), (Some(ConsenterId(1)), true));
+    network.stop(1).await;
+    ids.extend(network.order_some(2, 5).await);
+    ids.extend(network.order_some(3, 5).await);
+    let status = network.chain(2).status();
+    assert!(status.view.0 >= 1 && status.primary != Some(ConsenterId(1)), "{status:?}");
+    network.start(1).await;
+    network.agree_on(&ids).await;
+    network.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn without_a_quorum_nothing_commits_and_clients_are_told_and_it_goes_on_by_itself() {
+    let mut network = Network::create(4).await;
+    network.start_all().await;
+    let mut ids = network.order_some(1, 3).await;
+    network.stop(3).await;
+    network.stop(4).await;
+    let accepted = network.submit(1, 100).await;
+    let chain = network.chain(1);
+    let text = eventually("clients are told", || async {
+        chain.wait_ready().await.err().map(|not_ready| not_ready.text)
+    });
+    assert_eq!(text.await, "no quorum: 2 of 4 reachable, 3 needed");
+    let status = chain.status();
+    assert_eq!((status.quorum, status.reachable, status.needed), (false, 2, 3));
+    network.start(3).await;
+    ids.extend(network::committed(vec![accepted]).await);
+    eventually("clients are served again", || async { chain.wait_ready().await.ok() }).await;
+    network.start(4).await;
+    network.agree_on(&ids).await;
+    network.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn all_stopped_and_started_again_go_on_where_they_were() {
+    let mut network = Network::create(4).await;
+    network.start_all().await;
+    let mut ids = network.order_some(1, 10).await;
+    network.agree_on(&ids).await;
+    for _ in 0..2 {
+        network.stop_all().await;
+        network.start_all().await;
+        ids.extend(network.order_some(3, 5).await);
+        network.agree_on(&ids).await;
+    }
+    network.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_wiped_replica_follows_and_says_why_also_after_a_restart() {
+    let mut network = Network::create(4).await;
+    network.start_all().await;
+    let mut ids = network.order_some(1, 10).await;
+    network.stop(4).await;
+    network.wipe(4);
+    network.start(4).await;
+    for _ in 0..2 {
+        let status = network.chain(4).status();
+        let RoleStatus::Follower(why) = &status.role else { panic!("it may not vote: {status:?}") };
+        assert!(why.contains("wiped"), "{why}");
+        ids.extend(network.order_some(1, 3).await);
+        network.agree_on(&ids).await;
+        network.stop(4).await;
+        network.start(4).await;
+    }
+    // What it accepts is ordered by the others.
+    ids.extend(network.order_some(4, 3).await);
+    network.agree_on(&ids).await;
+    network.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_replica_without_its_log_follows_although_it_has_its_blocks() {
+    let mut network = Network::create(4).await;
+    network.start_all().await;
+    let mut ids = network.order_some(1, 3).await;
+    network.agree_on(&ids).await;
+    network.stop(2).await;
+    network.wipe_log(2);
+    network.start(2).await;
+    assert!(matches!(network.chain(2).status().role, RoleStatus::Follower(_)));
+    ids.extend(network.order_some(1, 3).await);
+    network.agree_on(&ids).await;
+    network.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn two_channels_share_one_transport_and_do_not_mix() {
+    let mut network = Network::create_channels(4, &["first", "second"]).await;
+    network.start_all().await;
+    let first = network.order_on("first", 1, 5).await;
+    let second = network.order_on("second", 2, 7).await;
+    network.agree_on_channel("first", &first).await;
+    network.agree_on_channel("second", &second).await;
+    network.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn other_sizes_of_network_order_too() {
+    for n in [1, 2, 7] {
+        let mut network = Network::create(n).await;
+        network.start_all().await;
+        let ids = network.order_some(n as u32, 5).await;
+        network.agree_on(&ids).await;
+        network.stop_all().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_log_of_another_replica_is_refused_with_its_directory() {
+    let mut network = Network::create(4).await;
+    network.start_all().await;
+    network.stop_all().await;
+    network.swap_logs(1, 2);
+    let error = network.try_start(1).await.expect_err("the log is another's").to_string();
+    assert!(error.contains("another channel, era or consenter") && error.contains("wal"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_halted_chain_lets_go_of_its_files() {
+    let mut network = Network::create(4).await;
+    network.start_all().await;
+    let chain = network.chain(1);
+    let mut errored = chain.errored();
+    drop(chain);
+    network.stop(1).await;
+    tokio::time::timeout(LIMIT, errored.wait()).await.expect("it tells");
+    assert_eq!(errored.health(), Health::Halted);
+    network.start(1).await;
+    network.stop_all().await;
+}
