@@ -228,12 +228,14 @@ impl Transport {
         drop(channels);
         let (tell, events) = mpsc::channel(EVENTS);
         let telling = Arc::clone(&joined).tell(tell);
-        let left = joined.left.clone();
+        let (left, ending) = (joined.left.clone(), Arc::clone(&joined));
         tokio::spawn(async move {
             tokio::select! {
                 () = left.cancelled() => {}
                 () = telling => {}
             }
+            left.cancelled().await;
+            ending.leave();
         });
         let shared = Arc::clone(&self.shared);
         let sender = LinkSender { membership: Arc::new(Membership { channel: joined, shared }) };

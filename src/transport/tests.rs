@@ -218,7 +218,10 @@ async fn a_killed_and_restarted_peer_is_back_before_the_idle_timeout() {
         let mut node = Node { keys: Keys::new(), transport: survivor, link };
         assert_eq!(node.next_up().await, 2);
 
-        process.shutdown_background();
+        // All its tasks end, and so nobody is left who could say goodbye when the rest is dropped.
+        let kill = move || process.shutdown_timeout(Duration::from_secs(20));
+        tokio::task::spawn_blocking(kill).await.expect("ends");
+        drop(first);
         let again = within("the port to be free", async {
             loop {
                 match start(address) {
@@ -230,7 +233,7 @@ async fn a_killed_and_restarted_peer_is_back_before_the_idle_timeout() {
         .await;
         assert_eq!(node.next_down().await, 2, "turn {turn}");
         assert_eq!(node.next_up().await, 2, "turn {turn}");
-        drop((first, again));
+        drop(again);
     }
 }
 

@@ -18,6 +18,8 @@ mod schema;
 mod seen;
 mod shape;
 pub mod signing;
+#[cfg(test)]
+mod tests;
 
 pub use checker::{Checker, VoteKeys};
 pub use error::{Problem, WireError};
@@ -52,30 +54,4 @@ pub fn quorum(n: usize) -> usize {
     assert!(n > 0, "a channel has at least one replica");
     let f = (n - 1) / 3;
     (n + f + 1).div_ceil(2)
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn quorum_is_the_table_of_the_specification() {
-        let table = [
-            (1, 1),
-            (2, 2),
-            (3, 2),
-            (4, 3),
-            (5, 4),
-            (6, 4),
-            (7, 5),
-            (8, 6),
-            (9, 6),
-            (10, 7),
-            (11, 8),
-            (12, 8),
-            (13, 9),
-            (16, 11),
-        ];
-        for (n, q) in table {
-            assert_eq!(super::quorum(n), q, "n = {n}");
-        }
-    }
 }
