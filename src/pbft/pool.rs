@@ -49,9 +49,10 @@ pub(super) struct Watch {
     pub(super) began: u64,
     /// Others that may well go first: its place in the line, times the origins.
     pub(super) ahead: u64,
-    /// How often it was sent to the primary, and when last.
+    /// How often it was sent to the primary, when last, and when first.
     pub(super) forwards: u32,
     pub(super) forwarded: Time,
+    pub(super) first_forwarded: Time,
     /// Candidates ordered before it was sent for the second time.
     pub(super) passed_from: u64,
 }
@@ -264,10 +265,12 @@ impl Pool {
 
     /// After a block: those whose every id is in the chain are done, and released once.
     pub(super) fn settle(&mut self, named: &Proposal, dedup: &Dedup, out: &mut Vec<Output>) {
-        let mut touched = std::mem::take(&mut self.parked);
+        // All ids of a candidate that the block is made of are in the last D blocks: those that
+        // fell out as duplicates were, and the others just came.
         for named in &named.candidates {
-            touched.insert(named.digest);
+            self.finish(&named.digest, out);
         }
+        let mut touched = std::mem::take(&mut self.parked);
         for (digest, held) in &mut self.held {
             if !held.done {
                 held.cursor = committed_prefix(&held.candidate, held.cursor, dedup);
@@ -290,7 +293,8 @@ impl Pool {
     /// True if that released some of its origin's.
     pub(super) fn finish(&mut self, digest: &Digest, out: &mut Vec<Output>) -> bool {
         let Some(held) = self.held.get_mut(digest) else { return false };
-        held.done = true;
+        (held.done, held.parked) = (true, false);
+        self.parked.remove(digest);
         let origin = held.candidate.origin;
         let released = std::mem::take(&mut held.charged);
         if released {

@@ -81,7 +81,7 @@ impl Replica {
         let patience = self.complain_timeout() / 2;
         for digest in &heads {
             if let Some((watch, _, _)) = self.pool.watch(digest, self.view, self.ordered) {
-                sent |= watch.forwards > 0 && self.now.since(watch.forwarded) >= patience;
+                sent |= watch.forwards > 0 && self.now.since(watch.first_forwarded) >= patience;
             }
         }
         if sent {
@@ -130,6 +130,9 @@ impl Replica {
         targets.sort();
         targets.dedup();
         let Some((watch, _, _)) = self.pool.watch(digest, view, ordered) else { return };
+        if watch.forwards == 0 {
+            watch.first_forwarded = now;
+        }
         watch.forwards += 1;
         watch.forwarded = now;
         if watch.forwards == 2 {
