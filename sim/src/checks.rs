@@ -267,12 +267,13 @@ impl Checks {
 
     fn voted(&mut self, body: &Body, slot: Slot, digest: Digest) -> Verdict {
         let place = body.place;
-        if self.wiped.contains(&place) {
-            return unsafe_because("wiped", format!("{place} lost its log and votes again: {slot:?}"));
-        }
+        let wiped = self.wiped.contains(&place);
         let promises = self.promises.entry(place).or_default();
         match promises.votes.get(&slot) {
             Some(before) if *before == digest => return Ok(()), // said again, and no new promise
+            _ if wiped => {
+                return unsafe_because("wiped", format!("{place} lost its log and votes again: {slot:?}"));
+            }
             Some(before) => {
                 return unsafe_because(
                     "one vote",
@@ -297,7 +298,10 @@ impl Checks {
         }
         promises.view = view;
         promises.votes.insert(slot, digest);
-        if let Slot::Commit(view, number) = slot {
+        // A vote for a block that is committed here already adds nothing: q logs hold it.
+        if let Slot::Commit(view, number) = slot
+            && number > body.store.last()
+        {
             promises.commits.insert(number, (view, digest));
         }
         self.covered(body, slot, digest)
@@ -323,8 +327,9 @@ impl Checks {
         }
         match slot {
             Slot::Prepare(..) => {
-                let accepted = image.accepted.contains(&(view, number, digest));
-                if !accepted {
+                // Having left the view forbids another vote there just as well.
+                let left = image.asked.max(image.entered.last().copied().unwrap_or_default()) > view;
+                if !left && !image.accepted.contains(&(view, number, digest)) {
                     return unsafe_because(
                         "persist first",
                         format!("{place} votes at {slot:?} and no acceptance of {digest} is synced"),
@@ -333,7 +338,8 @@ impl Checks {
             }
             Slot::Commit(..) => {
                 let held = image.prepared.get(&(number, digest)).is_some_and(|held| *held >= view);
-                if !held || !image.holds_payload(&digest) {
+                let committed = number <= body.store.last();
+                if !held || !committed && !image.holds_payload(&digest) {
                     return unsafe_because(
                         "persist first",
                         format!(
@@ -341,7 +347,9 @@ impl Checks {
                         ),
                     );
                 }
-                for below in durable.0 + 1..number.0 {
+                // Below it: certificates too, or the block itself, whose q commits say that q
+                // logs hold a certificate.
+                for below in body.store.last().0 + 1..number.0 {
                     if !image.holds_certificate_and_payload(Number(below)) {
                         return unsafe_because(
                             "persist first",
@@ -421,11 +429,12 @@ impl Checks {
                 );
             }
         }
+        let entered = image.entered.last().copied().unwrap_or_default();
         for (slot, digest) in &promises.votes {
+            // What forbids voting in a lower view forbids contradicting a vote there, too.
             if let Slot::Prepare(view, number) = slot
-                && *view == promises.view
+                && *view >= entered.max(image.asked)
                 && *number > durable
-                && promises.asked <= *view
                 && !image.accepted.contains(&(*view, *number, *digest))
             {
                 return unsafe_because(
@@ -606,7 +615,6 @@ impl Checks {
     /// A replica lost its disk.
     pub(crate) fn wiped(&mut self, place: Place) {
         self.wiped.insert(place);
-        self.promises.remove(&place);
     }
 
     /// The trace hash's companion: one number for everything that the honest replicas committed.

@@ -16,11 +16,11 @@ use sbft::types::{Candidate, Number, Place, Time};
 
 use crate::byzantine::{Act, Stage};
 use crate::draw::Purpose;
-use crate::network::{Letter, Packet, label};
+use crate::network::{Label, Letter, Packet, label};
 use crate::signing;
 use crate::trace;
 use crate::workload::{Source, index_of};
-use crate::world::{Event, Promise, World};
+use crate::world::{CrashWhen, Event, Promise, World};
 
 /// Blocks that a replica sends in answer to one request.
 const BLOCKS_PER_ANSWER: u64 = 16;
@@ -230,6 +230,9 @@ impl World {
             Output::CommitBlock(block) => self.commit(body, block),
             Output::Validate(candidate) => self.begin_check(body, candidate.origin, candidate),
             Output::Release { origin, digest } => {
+                self.trace.line(self.now, || {
+                    format!("{} releases {digest} of {origin}", trace::body(&self.bodies, body))
+                });
                 if origin == place {
                     self.bodies[body].source.release(&digest);
                 } else {
@@ -381,6 +384,12 @@ impl World {
                 Promise::Send(to, unsigned) => (self.keys.seal(place, unsigned, nonce), vec![to], false),
                 Promise::Repeat(to, message) => (message, vec![to], false),
             };
+            let label = label(&message, &self.settings.config.domain.genesis);
+            let crash = self.crash_planned(body, &label);
+            if crash.as_ref().is_some_and(|when| !when.after) {
+                self.crash(body);
+                return false;
+            }
             if self.bodies[body].is_honest() {
                 let verdict = self.checks.released(&self.bodies[body], &message);
                 self.fail(verdict);
@@ -393,8 +402,23 @@ impl World {
                 inputs.push_back(Input::Message { from: place, message: signing::own(message.clone()) });
             }
             self.say(body, message, &to);
+            if crash.is_some() {
+                self.crash(body);
+                return false;
+            }
         }
         true
+    }
+
+    /// A crash that a script wants at a send like this.
+    fn crash_planned(&mut self, body: usize, label: &Label) -> Option<CrashWhen> {
+        let which = self.crash_when.iter().position(|when| {
+            when.body == body
+                && when.kind == label.kind
+                && when.view.is_none_or(|view| view == label.view)
+                && when.number.is_none_or(|number| number == label.number)
+        })?;
+        Some(self.crash_when.remove(which))
     }
 
     fn others(&self, place: Place) -> Vec<Place> {

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use clap::{Parser, Subcommand};
+use sbft::pbft::plant::Plant;
 use sbft_sim::schedule::{Plan, Report, Show};
 
 /// Runs sbft's protocol core in virtual time, over a network and disks that fail, with liars
@@ -34,6 +35,9 @@ enum Command {
         /// Replicas; drawn (mostly 4) if not given.
         #[arg(long)]
         n: Option<usize>,
+        /// Take this rule away (see src/pbft/plant.rs), to see whether the checks notice.
+        #[arg(long, value_parser = plant)]
+        plant: Option<Plant>,
         /// Go on after a failure and list all failing seeds.
         #[arg(long)]
         keep_going: bool,
@@ -46,6 +50,9 @@ enum Command {
         /// Replicas; drawn (mostly 4) if not given.
         #[arg(long)]
         n: Option<usize>,
+        /// Take this rule away (see src/pbft/plant.rs), to see whether the checks notice.
+        #[arg(long, value_parser = plant)]
+        plant: Option<Plant>,
         /// Print a line per event.
         #[arg(long)]
         trace: bool,
@@ -62,27 +69,50 @@ fn main() -> ExitCode {
     // A panic inside a run is a result like others; its text is in the report.
     std::panic::set_hook(Box::new(|_| {}));
     let code = match Arguments::parse().command {
-        Command::Smoke { seeds, seed_base, jobs, n, keep_going } => {
-            smoke(seeds, seed_base, jobs, n, keep_going)
+        Command::Smoke { seeds, seed_base, jobs, n, plant, keep_going } => {
+            smoke(seeds, seed_base, jobs, Choice { n, plant }, keep_going)
         }
-        Command::Run { seed, n, trace, plan, verify_determinism } => {
-            run(seed, n, Show { print: trace }, plan, verify_determinism)
+        Command::Run { seed, n, plant, trace, plan, verify_determinism } => {
+            run(seed, Choice { n, plant }, Show { print: trace }, plan, verify_determinism)
         }
     };
     ExitCode::from(code as u8)
 }
 
-fn draw(seed: u64, n: Option<usize>) -> Plan {
-    n.map_or_else(|| Plan::draw(seed), |n| Plan::draw_with(seed, n))
+/// What the command line fixes about a schedule.
+#[derive(Clone, Copy)]
+struct Choice {
+    n: Option<usize>,
+    plant: Option<Plant>,
 }
 
-fn run(seed: u64, n: Option<usize>, show: Show, plan_too: bool, twice: bool) -> i32 {
-    let plan = draw(seed, n);
+impl Choice {
+    fn draw(self, seed: u64) -> Plan {
+        let plan = self.n.map_or_else(|| Plan::draw(seed), |n| Plan::draw_with(seed, n));
+        self.plant.map_or(plan.clone(), |plant| plan.without_rule(plant))
+    }
+
+    /// The options that make the same choice.
+    fn options(self) -> String {
+        let n = self.n.map_or_else(String::new, |n| format!(" --n {n}"));
+        let plant = self.plant.map_or_else(String::new, |plant| format!(" --plant {plant:?}"));
+        n + &plant
+    }
+}
+
+fn plant(name: &str) -> Result<Plant, String> {
+    let names: Vec<String> = Plant::ALL.iter().map(|plant| format!("{plant:?}")).collect();
+    let known = names.iter().position(|known| known == name);
+    known.map(|at| Plant::ALL[at]).ok_or_else(|| format!("one of {}", names.join(", ")))
+}
+
+fn run(seed: u64, choice: Choice, show: Show, plan_too: bool, twice: bool) -> i32 {
+    let plan = choice.draw(seed);
     if plan_too {
         println!("{plan:#?}");
     }
     let report = plan.run(show);
-    print_report(seed, n, &report);
+    print_report(seed, choice, &report);
     if twice {
         let again = plan.run(Show::default());
         if again.hash != report.hash || again.events != report.events {
@@ -94,16 +124,16 @@ fn run(seed: u64, n: Option<usize>, show: Show, plan_too: bool, twice: bool) -> 
     report.exit_code()
 }
 
-fn print_report(seed: u64, n: Option<usize>, report: &Report) {
+fn print_report(seed: u64, choice: Choice, report: &Report) {
     match &report.violation {
         None => println!(
             "seed {seed}: ok, {} events, {} blocks, highest view {}, settled {:?} after healing, hash {:016x}",
             report.events, report.seen.blocks, report.seen.highest_view, report.settled_after, report.hash
         ),
         Some(violation) => {
-            let replicas = n.map_or_else(String::new, |n| format!(" --n {n}"));
+            let options = choice.options();
             println!("seed {seed}: {violation}");
-            println!("reproduce: cargo run --release -p sbft-sim -- run --seed {seed}{replicas} --trace");
+            println!("reproduce: cargo run --release -p sbft-sim -- run --seed {seed}{options} --trace");
         }
     }
 }
@@ -174,7 +204,7 @@ impl Tally {
     }
 }
 
-fn smoke(seeds: u64, base: u64, jobs: usize, n: Option<usize>, keep_going: bool) -> i32 {
+fn smoke(seeds: u64, base: u64, jobs: usize, choice: Choice, keep_going: bool) -> i32 {
     let jobs = if jobs == 0 { std::thread::available_parallelism().map_or(1, usize::from) } else { jobs };
     let (next, worst) = (AtomicU64::new(0), AtomicU64::new(0));
     let tally = Tally::new();
@@ -188,10 +218,10 @@ fn smoke(seeds: u64, base: u64, jobs: usize, n: Option<usize>, keep_going: bool)
                         return;
                     }
                     let seed = base.wrapping_add(nth);
-                    let report = draw(seed, n).run(Show::default());
+                    let report = choice.draw(seed).run(Show::default());
                     tally.add(&report);
                     if report.violation.is_some() {
-                        print_report(seed, n, &report);
+                        print_report(seed, choice, &report);
                         worst.fetch_max(report.exit_code() as u64, Ordering::Relaxed);
                     }
                 }

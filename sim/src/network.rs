@@ -252,7 +252,8 @@ pub enum Fate {
 }
 
 impl Rule {
-    fn takes(&self, from: usize, to: usize, label: &Label) -> bool {
+    /// The rule is about this packet.
+    pub fn takes(&self, from: usize, to: usize, label: &Label) -> bool {
         self.left != Some(0)
             && self.from.as_ref().is_none_or(|bodies| bodies.contains(&from))
             && self.to.as_ref().is_none_or(|bodies| bodies.contains(&to))

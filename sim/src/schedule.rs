@@ -8,6 +8,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
+use sbft::pbft::plant::Plant;
 use sbft::pbft::{Config, Role};
 use sbft::types::{Place, Time};
 
@@ -308,6 +309,13 @@ fn draw_submissions(dice: &Dice, n: usize, heal_at: Time) -> Vec<Submission> {
 }
 
 impl Plan {
+    /// The same schedule with a rule of the protocol taken away.
+    #[must_use]
+    pub fn without_rule(mut self, plant: Plant) -> Self {
+        self.settings.config.plants = self.settings.config.plants.with(plant);
+        self
+    }
+
     /// The world of this plan, started and with everything scheduled.
     pub fn world(&self, show: Show) -> World {
         let liars = self

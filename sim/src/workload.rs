@@ -38,6 +38,11 @@ impl Workload {
         index
     }
 
+    /// The number of a named envelope.
+    pub fn named(&self, name: &str) -> Option<u64> {
+        self.by_name.get(name).copied()
+    }
+
     /// How many were submitted.
     pub fn len(&self) -> u64 {
         self.names.len() as u64

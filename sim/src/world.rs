@@ -14,13 +14,13 @@ use sbft::header::sha256;
 use sbft::pbft::message::{Domain, Message, Unsigned};
 use sbft::pbft::plant::Plants;
 use sbft::pbft::{Config, Input, Output, Replica, Role};
-use sbft::types::{Candidate, Digest, Era, Number, Place, Time};
+use sbft::types::{Candidate, Digest, Era, Number, Place, Time, View};
 
 use crate::byzantine::Liar;
 use crate::checks::{Checks, Violation};
 use crate::disk::{BlockStore, Log};
 use crate::draw::{Draws, Purpose, mix};
-use crate::network::{Conditions, Network, Packet};
+use crate::network::{Conditions, Kind, Network, Packet};
 use crate::signing::Keys;
 use crate::trace::Trace;
 use crate::workload::{Source, Workload};
@@ -120,6 +120,21 @@ pub enum Fault {
     Conditions(Box<Conditions>),
     /// The network behaves from now on and the dead come back; liars go on lying.
     Heal,
+}
+
+/// A crash at the moment when a body is about to send something, or just after.
+#[derive(Clone, Debug)]
+pub struct CrashWhen {
+    /// Which body.
+    pub body: usize,
+    /// What it sends.
+    pub kind: Kind,
+    /// In which view; none for any.
+    pub view: Option<View>,
+    /// For which number; none for any.
+    pub number: Option<Number>,
+    /// After it has sent it to all, and not before.
+    pub after: bool,
 }
 
 /// What the queue holds.
@@ -245,6 +260,8 @@ pub struct World {
     pub kept: Option<Vec<(usize, usize, Packet)>>,
     /// Crash this body when it comes to this ordinal.
     pub crash_points: BTreeSet<(usize, u64)>,
+    /// Crash bodies at these sends; each happens once.
+    pub crash_when: Vec<CrashWhen>,
     pub(crate) queue: BinaryHeap<Queued>,
     order: u64,
     pub(crate) healed: bool,
@@ -302,6 +319,7 @@ impl World {
             trace: Trace::default(),
             kept: None,
             crash_points: BTreeSet::new(),
+            crash_when: Vec::new(),
             queue: BinaryHeap::new(),
             order: 0,
             healed: false,
@@ -500,6 +518,20 @@ impl World {
                 self.link(one, other, true);
             }
         }
+    }
+
+    /// Takes the packets that are under way, in the order in which they would arrive.
+    pub fn take_under_way(&mut self) -> Vec<(usize, usize, Packet)> {
+        let mut under_way = Vec::new();
+        let mut rest = Vec::new();
+        while let Some(next) = self.queue.pop() {
+            match next.event {
+                Event::Deliver { from, to, packet } => under_way.push((from, to, packet)),
+                _ => rest.push(next),
+            }
+        }
+        self.queue.extend(rest);
+        under_way
     }
 
     /// Bodies of one place, other than `except`.

@@ -189,6 +189,8 @@ pub struct Liar {
     memory: VecDeque<Packet>,
     highest_view: View,
     sequence: u64,
+    /// Whom it tells the other story, if a test wants it to be somebody in particular.
+    told: Option<Vec<Place>>,
 }
 
 const MEMORY: usize = 64;
@@ -209,7 +211,20 @@ impl Liar {
             memory: VecDeque::new(),
             highest_view: View(0),
             sequence: 1 << 40,
+            told: None,
         }
+    }
+
+    /// The same liar, telling its other story to these replicas and no others.
+    #[must_use]
+    pub fn telling(mut self, places: &[u16]) -> Self {
+        self.told = Some(places.iter().copied().map(Place).collect());
+        self
+    }
+
+    /// Whose key it holds.
+    pub fn place(&self) -> Place {
+        self.me
     }
 
     /// Its strategies.
@@ -414,6 +429,9 @@ impl Liar {
     /// Whom it tells the other story at a view and number: the same answer for all liars of a
     /// run, so that they work together.
     fn told_otherwise(&self, stage: &Stage<'_>, view: View, number: Number) -> Vec<Place> {
+        if let Some(told) = &self.told {
+            return told.clone();
+        }
         let others = stage.others(self.me);
         if self.does(Strategy::EquivocateOne) {
             let which = stage.draws.below(Purpose::Lie, &[view.0, number.0, 11], others.len() as u64);
