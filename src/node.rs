@@ -103,7 +103,7 @@ pub enum NodeError {
     #[error(transparent)]
     Service(#[from] ServiceError),
     /// A chain stopped by itself.
-    #[error("channel {channel} has stopped: {reason}")]
+    #[error("channel {channel} has stopped: {reason}; mend the cause, then start the node again")]
     ChainFailed {
         /// The channel.
         channel: String,

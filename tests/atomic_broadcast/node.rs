@@ -3,14 +3,14 @@
 use std::path::Path;
 
 use sbft::client::operations::get;
-use sbft::genesis::{BatchSpec, NetworkMaterial, Writers};
+use sbft::genesis::{BatchSpec, ConsensusKind, NetworkMaterial, Writers};
 use sbft::node::{Node, NodeError, Telemetry};
 use sbft::node_config::NodeConfig;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::client::Client;
-use crate::world::{APPLICATION, Member, ORDERER, material};
+use crate::world::{APPLICATION, Member, ORDERER, material, material_of};
 
 pub(crate) fn network() -> (TempDir, NetworkMaterial, NodeConfig) {
     let directory = tempfile::tempdir().unwrap();
@@ -139,4 +139,33 @@ async fn what_keeps_a_node_from_starting_is_named() {
     let text = refusal(&other).await;
     assert!(text.contains("limits.max_message_bytes") && text.contains("absolute_max_bytes"), "{text}");
     running.stop().await;
+}
+
+#[tokio::test]
+async fn a_node_that_is_not_the_consenter_it_says_is_told_both_sides() {
+    let directory = tempfile::tempdir().unwrap();
+    let material = material_of(&directory, ConsensusKind::Bft, 4, BatchSpec::default(), Writers::Signed);
+    let good = config(&material, directory.path());
+
+    let stranger = NodeConfig { id: 9, ..good.clone() };
+    let text = refusal(&stranger).await;
+    assert!(text.contains("id = 9") && text.contains("1, 2, 3, 4"), "{text}");
+
+    let other = NodeConfig { id: 2, ..good.clone() };
+    let text = refusal(&other).await;
+    for part in ["identity.certificate", "replica-1", "replica-2", "enrolment", "consenter 1's"] {
+        assert!(text.contains(part), "{part} is missing: {text}");
+    }
+
+    let mut wrong_tls = good.clone();
+    wrong_tls.cluster.certificate = material.layout.replica(3).cluster().certificate;
+    let text = refusal(&wrong_tls).await;
+    for part in ["cluster.certificate", "TLS server", "consenter 3's"] {
+        assert!(text.contains(part), "{part} is missing: {text}");
+    }
+
+    let mut key_for_certificate = good;
+    key_for_certificate.identity.certificate = key_for_certificate.identity.key.clone();
+    let text = refusal(&key_for_certificate).await;
+    assert!(text.contains("holds no PEM CERTIFICATE"), "{text}");
 }

@@ -166,11 +166,26 @@ impl World {
 pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
 
 pub(crate) fn material(directory: &TempDir, batch: BatchSpec, writers: Writers) -> NetworkMaterial {
+    material_of(directory, ConsensusKind::Solo, 1, batch, writers)
+}
+
+pub(crate) fn material_of(
+    directory: &TempDir,
+    consensus: ConsensusKind,
+    replicas: u16,
+    batch: BatchSpec,
+    writers: Writers,
+) -> NetworkMaterial {
+    let address = |index: u16| ReplicaAddress {
+        host: "127.0.0.1".to_owned(),
+        quic_port: 2 * index + 1,
+        grpc_port: 2 * index + 2,
+    };
     let spec = NetworkSpec {
         channel: CHANNEL.to_owned(),
         key_kind: KeyKind::Ed25519,
-        consensus: ConsensusKind::Solo,
-        replicas: vec![ReplicaAddress { host: "127.0.0.1".to_owned(), quic_port: 1, grpc_port: 2 }],
+        consensus,
+        replicas: (0..replicas).map(address).collect(),
         clients: 1,
         writers,
         batch,
