@@ -196,7 +196,8 @@ impl Node {
                 max_mtu: config.cluster.max_mtu,
                 socket_buffer: config.cluster.socket_buffer_bytes,
                 ..Tuning::default()
-            },
+            }
+            .with_room_for(channel.batch.absolute_max_bytes, channel.batch.max_message_count),
         })?);
         let sbft = SbftOptions {
             pool_bytes: config.storage.pool_bytes,

@@ -47,7 +47,8 @@ pub struct Limits {
 /// Limits and timers. The defaults suit a LAN.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tuning {
-    /// Votes: small and urgent.
+    /// Votes: small and urgent. The longest are new-views, about q times q times the window times
+    /// 70 bytes: 600 KB for 31 replicas and a window of 10, 4 MB for 100.
     pub votes: Limits,
     /// Bulk: candidates.
     pub bulk: Limits,
@@ -82,7 +83,7 @@ impl Default for Limits {
 impl Default for Tuning {
     fn default() -> Self {
         Self {
-            votes: Limits { max_frame: 4 << 20, queue_frames: 4096, queue_bytes: 8 << 20 },
+            votes: Limits { max_frame: 16 << 20, queue_frames: 4096, queue_bytes: 32 << 20 },
             bulk: Limits { max_frame: 16 << 20, queue_frames: 256, queue_bytes: 32 << 20 },
             repair: Limits { max_frame: 32 << 20, queue_frames: 256, queue_bytes: 64 << 20 },
             socket_buffer: 4 << 20,
@@ -95,3 +96,26 @@ impl Default for Tuning {
         }
     }
 }
+
+impl Tuning {
+    /// The same, with room for candidates and blocks of up to `max_bytes` of payloads and
+    /// signatures in up to `max_count` envelopes: a channel whose batches do not fit into a frame
+    /// would stand still.
+    #[must_use]
+    pub fn with_room_for(mut self, max_bytes: u32, max_count: u32) -> Self {
+        let envelopes = usize::try_from(max_count).unwrap_or(usize::MAX).saturating_mul(ENVELOPE_OVERHEAD);
+        let content = usize::try_from(max_bytes).unwrap_or(usize::MAX).saturating_add(envelopes);
+        // The length of a frame has four bytes.
+        let frame = content.saturating_add(BLOCK_OVERHEAD).min(u32::MAX as usize);
+        for limits in [&mut self.bulk, &mut self.repair] {
+            limits.max_frame = limits.max_frame.max(frame);
+            limits.queue_bytes = limits.queue_bytes.max(frame.saturating_mul(2));
+        }
+        self
+    }
+}
+
+/// Field numbers and lengths around one envelope's payload and signature, bytes, at most.
+const ENVELOPE_OVERHEAD: usize = 24;
+/// Header and metadata of a block of 256 consenters, bytes, at most, and some room.
+const BLOCK_OVERHEAD: usize = 256 << 10;

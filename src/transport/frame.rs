@@ -161,15 +161,19 @@ impl FrameReader {
         if length > max {
             return Err(FrameError::TooLong { length, max });
         }
-        let mut frame = BytesMut::with_capacity(length.min(FIRST_ALLOCATION));
+        let mut frame = Vec::new();
         while frame.len() < length {
             if !self.fill().await? {
                 return Err(FrameError::Truncated);
             }
-            let take = self.chunk.len().min(length - frame.len());
+            if frame.len() == frame.capacity() {
+                // Doubles, but ends at the exact length.
+                frame.reserve_exact(frame.len().max(FIRST_ALLOCATION).min(length - frame.len()));
+            }
+            let take = self.chunk.len().min(frame.capacity() - frame.len());
             frame.extend_from_slice(&self.chunk.split_to(take));
         }
-        Ok(Some(frame.freeze()))
+        Ok(Some(frame.into()))
     }
 
     /// Makes sure that there are bytes; false at the end of the stream.

@@ -512,3 +512,13 @@ fn tuning_that_cannot_work_is_refused() {
     check(Tuning { max_mtu: 500, ..Tuning::default() }, "max_mtu");
     check(Tuning { keep_alive: Duration::from_secs(60), ..Tuning::default() }, "keep_alive");
 }
+
+#[test]
+fn a_channels_largest_batch_fits_into_a_frame() {
+    let roomy = Tuning::default().with_room_for(100 << 20, 500);
+    assert!(roomy.bulk.max_frame > 100 << 20 && roomy.repair.max_frame > 100 << 20);
+    assert!(roomy.bulk.queue_bytes > roomy.bulk.max_frame);
+    let fabric = Tuning::default().with_room_for(10 << 20, 500);
+    assert_eq!(fabric, Tuning::default(), "what Fabric's samples have fits anyway");
+    assert!(Tuning::default().with_room_for(u32::MAX, u32::MAX).bulk.max_frame <= u32::MAX as usize);
+}

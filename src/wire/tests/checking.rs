@@ -190,6 +190,7 @@ fn a_view_change_holds_good_certificates_that_rise_from_its_base() {
 
 #[test]
 fn a_bad_new_view_by_its_primary_is_an_offence_that_others_can_check() {
+    type Change<'a> = &'a dyn Fn(&mut NewViewBody);
     let consenters = Consenters::new(4);
     let with = |change: &dyn Fn(&mut NewViewBody)| {
         let mut body = consenters.new_view_body();
@@ -212,7 +213,7 @@ fn a_bad_new_view_by_its_primary_is_an_offence_that_others_can_check() {
         let change = ViewChange { view: View(5), base: None, prepared: Vec::new() };
         body.view_changes.insert(0, consenters.view_change(Place(0), change));
     };
-    let bad: [(&dyn Fn(&mut NewViewBody), &str); 7] = [
+    let bad: [(Change<'_>, &str); 7] = [
         (&|body| drop(body.view_changes.pop()), "2 view-changes of a new-view, needed are 3"),
         (&one_more, "4 view-changes of a new-view, needed are 3"),
         (&|body| body.view_changes.swap(0, 1), "in order of place"),

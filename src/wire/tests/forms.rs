@@ -350,3 +350,30 @@ fn quorum_is_the_table_of_the_specification() {
         assert_eq!(quorum(n), q, "n = {n}");
     }
 }
+
+/// The transport refuses frames beyond 16 MiB; a new-view that does not fit would stop a network.
+#[test]
+fn a_large_networks_new_view_fits_into_a_frame() {
+    let (n, window, candidates) = (31, 10, 40);
+    let mut random = Random::new(1);
+    let q = quorum(n);
+    let place = |index: usize| Place(index as u16);
+    let mut signature = || Signature(random.bytes(72, 72));
+    let prepared = Arc::new(PreparedCertificate {
+        view: View(u64::MAX),
+        signatures: (0..q).map(|index| (place(index), signature())).collect(),
+        proposal: Arc::new(Proposal {
+            header: Random::new(2).header(),
+            candidates: vec![CandidateRef { origin: Place(30), digest: Digest([1; 32]) }; candidates],
+        }),
+    });
+    let change = Arc::new(SignedViewChange {
+        body: ViewChange { view: View(u64::MAX), base: None, prepared: vec![prepared; window] },
+        signer: Place(30),
+        signature: signature(),
+    });
+    let body = NewViewBody { view: View(u64::MAX), view_changes: vec![change; q] };
+    let message = Message::NewView(Arc::new(NewView { body, signature: signature() }));
+    let bytes = message::encode(&message, Era(1)).len();
+    assert!(bytes < 1 << 20, "{bytes}");
+}
