@@ -180,6 +180,22 @@ async fn a_replica_without_its_log_follows_although_it_has_its_blocks() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_replica_that_cannot_sign_is_silent_and_votes_again_when_it_can() {
+    let mut network = Network::create(4).await;
+    network.start_all().await;
+    let mut ids = network.order_some(1, 3).await;
+    network.signer(3, false);
+    ids.extend(network.order_some(3, 10).await);
+    network.agree_on(&ids).await;
+    network.signer(3, true);
+    network.stop(2).await;
+    // Without the second, each block needs the third's signature.
+    ids.extend(network.order_some(1, 5).await);
+    network.agree_on(&ids).await;
+    network.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn two_channels_share_one_transport_and_do_not_mix() {
     let mut network = Network::create_channels(4, &["first", "second"]).await;
     network.start_all().await;

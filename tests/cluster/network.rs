@@ -6,15 +6,17 @@ use std::future::Future;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use prost::Message as _;
 use sbft::client::envelope::EnvelopeMaker;
 use sbft::client::network_file::IdentityFiles;
 use sbft::consenter::sbft::{SbftConsenter, SbftOptions};
 use sbft::consenter::{Chain, Consenter, Receipt};
-use sbft::crypto::{KeyFileSigner, KeyKind};
+use sbft::crypto::{KeyFileSigner, KeyKind, LocalSigner, SignError};
 use sbft::genesis::{
     APPLICATION_MSP, BatchSpec, ConsensusKind, Layout, NetworkMaterial, NetworkSpec, ORDERER_MSP,
     OptionsSpec, ReplicaAddress, Writers,
@@ -44,7 +46,29 @@ pub(crate) struct Network {
     running: BTreeMap<u32, Node>,
 }
 
+/// A key that can be out of reach.
+struct DistantSigner {
+    key: KeyFileSigner,
+    reachable: Arc<AtomicBool>,
+}
+
+#[async_trait]
+impl LocalSigner for DistantSigner {
+    async fn sign(&self, message: &[u8]) -> Result<Bytes, SignError> {
+        if self.reachable.load(Ordering::Relaxed) {
+            self.key.sign(message).await
+        } else {
+            Err(SignError::Failed("the key is out of reach".into()))
+        }
+    }
+
+    fn creator(&self) -> Bytes {
+        self.key.creator()
+    }
+}
+
 struct Node {
+    signer: Arc<AtomicBool>,
     registrar: Registrar,
     transport: Arc<Transport>,
 }
@@ -110,8 +134,9 @@ impl Network {
         let files = self.layout.replica(id);
         let certificate = fs::read(files.identity().certificate).expect("a certificate");
         let creator = SerializedIdentity { mspid: ORDERER_MSP.into(), id_bytes: certificate.into() };
-        let signer =
-            KeyFileSigner::open(files.identity().key, creator.encode_to_vec().into()).expect("a key");
+        let key = KeyFileSigner::open(files.identity().key, creator.encode_to_vec().into()).expect("a key");
+        let reachable = Arc::new(AtomicBool::new(true));
+        let signer = DistantSigner { key, reachable: reachable.clone() };
         let der =
             |path: PathBuf| pem::parse(fs::read(path).expect("a PEM file")).expect("PEM").contents().to_vec();
         let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, self.ports[id as usize - 1]));
@@ -140,7 +165,7 @@ impl Network {
         for genesis in self.genesis.values() {
             registrar.join(genesis.clone()).await?;
         }
-        self.running.insert(id, Node { registrar, transport });
+        self.running.insert(id, Node { signer: reachable, registrar, transport });
         Ok(())
     }
 
@@ -154,6 +179,11 @@ impl Network {
         for id in 1..=self.ports.len() as u32 {
             self.stop(id).await;
         }
+    }
+
+    /// The replica's key can be reached, or not.
+    pub(crate) fn signer(&self, id: u32, reachable: bool) {
+        self.running[&id].signer.store(reachable, Ordering::Relaxed);
     }
 
     pub(crate) fn wipe(&self, id: u32) {

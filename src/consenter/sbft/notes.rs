@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::shared::Shared;
 use crate::metrics;
 use crate::pbft::message::Offence;
-use crate::pbft::{Note, Probe};
+use crate::pbft::{Note, Probe, Role};
 use crate::types::{Number, Place};
 
 /// When the numbers in flight reached their phases.
@@ -97,5 +97,8 @@ pub(super) fn gauges(shared: &Shared, probe: &Probe, me: Place) {
     set(metrics::BFT_CLUSTER_SIZE, shared.members.n() as f64);
     set(metrics::BFT_LEADER_ID, f64::from(shared.members.id(probe.primary).0));
     set(metrics::BFT_IS_LEADER, f64::from(u8::from(probe.primary == me)));
+    let follows = matches!(shared.role, Role::Follower(_));
+    set(metrics::PARTICIPATION_RELATION, if follows { 2.0 } else { 1.0 });
+    set(metrics::PARTICIPATION_STATUS, if probe.halted { 3.0 } else { 1.0 });
     set(metrics::REACHABLE, shared.reach.count().reachable as f64);
 }

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use bytes::Bytes;
+use rayon::prelude::*;
 
 use super::super::{ConsenterSupport, HandleChainError};
 use super::SbftOptions;
@@ -144,22 +145,37 @@ fn tip(
     };
     let last = Number(support.height().saturating_sub(1));
     let first = last.0.saturating_sub(dedup_blocks.saturating_sub(1)).max(1);
-    let mut recent = Vec::new();
-    let mut certificate = None;
-    let mut hash = support.genesis_hash();
-    for number in (first..=last.0).map(Number) {
-        let bytes = support
-            .block(number)
-            .map_err(|error| fault(number, error.to_string()))?
-            .ok_or_else(|| fault(number, "it is missing".into()))?;
-        let decoded = block::decode(bytes, ids).map_err(|error| fault(number, error.to_string()))?;
-        if number == last {
-            hash = header_hash(&decoded.certificate.header);
-            certificate = Some(decoded.certificate.into());
-        }
-        recent.push((number, decoded.ids));
+    if last == Number(0) {
+        return Ok(ChainTip {
+            hash: support.genesis_hash(),
+            number: last,
+            certificate: None,
+            recent: Vec::new(),
+        });
     }
-    Ok(ChainTip { hash, number: last, certificate, recent })
+    // Up to D blocks are read and hashed: on all cores, and only their ids are kept.
+    let decoded: Vec<_> = (first..=last.0)
+        .into_par_iter()
+        .map(Number)
+        .map(|number| {
+            let bytes = support
+                .block(number)
+                .map_err(|error| fault(number, error.to_string()))?
+                .ok_or_else(|| fault(number, "it is missing".into()))?;
+            let decoded = block::decode(bytes, ids).map_err(|error| fault(number, error.to_string()))?;
+            let certificate = (number == last).then_some(decoded.certificate);
+            Ok((number, decoded.ids, certificate))
+        })
+        .collect::<Result<_, HandleChainError>>()?;
+    let mut recent = Vec::with_capacity(decoded.len());
+    let mut certificate = None;
+    for (number, ids, last_certificate) in decoded {
+        recent.push((number, ids));
+        certificate = last_certificate;
+    }
+    let certificate = certificate.ok_or_else(|| fault(last, "it has no certificate".into()))?;
+    let hash = header_hash(&certificate.header);
+    Ok(ChainTip { hash, number: last, certificate: Some(certificate.into()), recent })
 }
 
 /// The rules of `config` for a replica at `me`.
