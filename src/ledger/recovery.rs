@@ -124,7 +124,8 @@ pub(super) struct ReadFile {
     pub(super) len: u64,
 }
 
-/// Reads the first `len` bytes of a block file, all of it if `None`.
+/// Reads the first `len` bytes of a block file, all of it if `None`. How it ends is for
+/// [`check_tail`] to judge.
 pub(super) fn read_block_file(
     file: &dyn DiskFile,
     path: &Path,
@@ -139,8 +140,13 @@ pub(super) fn read_block_file(
     bytes.resize(bytes.len().max(FILE_HEADER).next_multiple_of(8), 0);
     let bytes = Bytes::from(bytes);
     let scan = record::scan(&bytes, header);
+    Ok(ReadFile { scan, bytes, len })
+}
+
+/// Errs if a block that was once synced cannot be read.
+pub(super) fn check_tail(path: &Path, header: &FileHeader, scan: &Scan) -> Result<(), LedgerError> {
     if let Tail::Corrupt(reason) = &scan.tail {
-        return Err(corrupt_block(path, header, &scan, reason.clone()));
+        return Err(corrupt_block(path, header, scan, reason.clone()));
     }
     if let Some(short) = scan.records.iter().position(|payload| payload.len() < HASH) {
         return Err(LedgerError::Corrupt {
@@ -150,7 +156,7 @@ pub(super) fn read_block_file(
             reason: "the record is shorter than a hash".into(),
         });
     }
-    Ok(ReadFile { scan, bytes, len })
+    Ok(())
 }
 
 /// Errs unless the file holds exactly `count` blocks.
@@ -202,6 +208,7 @@ pub(super) fn open_full_file(
         return Ok(FullFile { header, file, index });
     }
     let read = read_block_file(&*file, &path, &header, Some(len))?;
+    check_tail(&path, &header, &read.scan)?;
     check_count(&path, &header, &read.scan, count)?;
     let index = Index::build(&header, &entries(&read.scan), len);
     tracing::warn!(file = %index_path.display(), blocks = count, "index missing or wrong: made anew from its block file");
@@ -219,6 +226,7 @@ fn open_active(
     let path = dir.join(block_file(header.id));
     let file = disk.open(&path, Access::Write).map_err(io_error("open", &path))?;
     let read = read_block_file(&*file, &path, &header, None)?;
+    check_tail(&path, &header, &read.scan)?;
     let end = read.scan.end as u64;
     if read.len > end {
         recovered.cut_bytes = read.len - end;

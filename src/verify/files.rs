@@ -133,7 +133,7 @@ fn verify_directory(path: &Path, verifier: Verifier, options: VerifyOptions) -> 
             for block in reader.blocks() {
                 match block {
                     Ok((number, bytes)) => check.block(number, &bytes),
-                    Err(error) => check.fail(check.next(), error.to_string()),
+                    Err(error) => check.fail(check.next(), format!("block {}: {error}", check.next())),
                 }
                 if check.report.failure.is_some() {
                     break;
@@ -147,7 +147,7 @@ fn verify_directory(path: &Path, verifier: Verifier, options: VerifyOptions) -> 
                 }
                 check.report.unfinished_tail = Some(Tail { file, offset, bytes });
             }
-            if reader.height() == 0 && check.report.failure.is_none() {
+            if check.report.blocks == 0 && check.report.failure.is_none() {
                 check.fail(0, format!("block 0: {}", Reason::Missing));
             }
             Ok(check.finish())
@@ -169,7 +169,7 @@ fn verify_directory(path: &Path, verifier: Verifier, options: VerifyOptions) -> 
         }
         Err(error) => {
             let mut check = Check::new(path.to_owned(), verifier);
-            check.fail(0, error.to_string());
+            check.fail(0, format!("block 0: {error}"));
             Ok(check.finish())
         }
     }

@@ -566,6 +566,25 @@ fn an_unfinished_tail_is_reported_and_refused_only_when_asked() {
 }
 
 #[test]
+fn a_corrupt_ledger_names_the_block_the_file_and_the_offset() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut network = Network::new(4);
+    let (ledger, genesis, _) = write_all(dir.path(), &chain(&mut network, 12));
+    let path = ledger.join("blocks_000000.bin");
+    let mut bytes = std::fs::read(&path).expect("read");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&path, bytes).expect("write");
+    let report = &verify(&[ledger], &genesis, false)[0];
+    let (number, reason) = failure(report);
+    assert_eq!(number, report.blocks, "all before it are good");
+    assert!(
+        reason.contains(&format!("(block {number})")) && reason.contains("blocks_000000.bin"),
+        "{reason}"
+    );
+}
+
+#[test]
 fn another_genesis_block_or_a_ledger_of_another_channel_is_refused() {
     let dir = tempfile::tempdir().expect("a directory");
     let mut network = Network::new(4);
