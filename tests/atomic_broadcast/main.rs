@@ -9,5 +9,6 @@ mod garbage;
 mod limits;
 mod node;
 mod process;
+mod quorum;
 mod tls;
 mod world;

@@ -10,19 +10,19 @@ use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::client::Client;
-use crate::world::{APPLICATION, Member, ORDERER, material, material_of};
+use crate::world::{APPLICATION, Member, ORDERER, material, material_at};
 
 pub(crate) fn network() -> (TempDir, NetworkMaterial, NodeConfig) {
     let directory = tempfile::tempdir().unwrap();
     let batch = BatchSpec { max_message_count: 1, ..BatchSpec::default() };
     let material = material(&directory, batch, Writers::Signed);
-    let config = config(&material, directory.path());
+    let config = config(&material, 1, directory.path());
     (directory, material, config)
 }
 
-fn config(material: &NetworkMaterial, directory: &Path) -> NodeConfig {
-    let files = material.layout.replica(1);
-    let mut config = NodeConfig::with_defaults(1, ORDERER);
+pub(crate) fn config(material: &NetworkMaterial, id: u32, directory: &Path) -> NodeConfig {
+    let files = material.layout.replica(id);
+    let mut config = NodeConfig::with_defaults(id, ORDERER);
     config.genesis = material.layout.genesis_block();
     config.data_dir = directory.join("data");
     config.identity.certificate = files.identity().certificate;
@@ -144,8 +144,9 @@ async fn what_keeps_a_node_from_starting_is_named() {
 #[tokio::test]
 async fn a_node_that_is_not_the_consenter_it_says_is_told_both_sides() {
     let directory = tempfile::tempdir().unwrap();
-    let material = material_of(&directory, ConsensusKind::Bft, 4, BatchSpec::default(), Writers::Signed);
-    let good = config(&material, directory.path());
+    let material =
+        material_at(&directory, ConsensusKind::Bft, &[1, 2, 3, 4], BatchSpec::default(), Writers::Signed);
+    let good = config(&material, 1, directory.path());
 
     let stranger = NodeConfig { id: 9, ..good.clone() };
     let text = refusal(&stranger).await;

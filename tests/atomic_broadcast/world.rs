@@ -166,26 +166,24 @@ impl World {
 pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
 
 pub(crate) fn material(directory: &TempDir, batch: BatchSpec, writers: Writers) -> NetworkMaterial {
-    material_of(directory, ConsensusKind::Solo, 1, batch, writers)
+    material_at(directory, ConsensusKind::Solo, &[1], batch, writers)
 }
 
-pub(crate) fn material_of(
+/// A network whose replicas have these QUIC ports.
+pub(crate) fn material_at(
     directory: &TempDir,
     consensus: ConsensusKind,
-    replicas: u16,
+    quic: &[u16],
     batch: BatchSpec,
     writers: Writers,
 ) -> NetworkMaterial {
-    let address = |index: u16| ReplicaAddress {
-        host: "127.0.0.1".to_owned(),
-        quic_port: 2 * index + 1,
-        grpc_port: 2 * index + 2,
-    };
+    let address =
+        |port: &u16| ReplicaAddress { host: "127.0.0.1".to_owned(), quic_port: *port, grpc_port: 7050 };
     let spec = NetworkSpec {
         channel: CHANNEL.to_owned(),
         key_kind: KeyKind::Ed25519,
         consensus,
-        replicas: (0..replicas).map(address).collect(),
+        replicas: quic.iter().map(address).collect(),
         clients: 1,
         writers,
         batch,
