@@ -70,7 +70,7 @@ impl Replica {
             if header.number != self.tip.number.next() || header.previous_hash != Some(self.tip.hash) {
                 break;
             }
-            self.commit(block, None, out);
+            self.commit(block, out);
         }
         if self.asked.is_some_and(|asked| asked.peer == from) {
             // An answer that brought nothing must not be answered by the next question at once.

@@ -11,7 +11,7 @@ use super::message::{Commit, Offence, PreparedCertificate};
 use super::plant::Plant;
 use super::slot::{Known, Sealed};
 use super::{Note, Output, Phase, Replica};
-use crate::types::{BlockCertificate, CommittedBlock, Number, Place, View};
+use crate::types::{BlockCertificate, CandidateRef, CommittedBlock, Digest, Number, Place, View};
 
 impl Replica {
     /// A commit vote.
@@ -81,7 +81,7 @@ impl Replica {
             ids: content.ids.clone(),
             is_config: content.is_config,
         };
-        self.commit(Arc::new(block), Some(&known), out);
+        self.commit(Arc::new(block), out);
         true
     }
 
@@ -163,9 +163,9 @@ impl Replica {
         self.accepted_top = self.accepted_top.max(number);
         self.prepared_top = self.prepared_top.max(number);
         self.dedup.commit(number, block.ids.clone());
-        self.ordered += known.map_or(1, |known| known.proposal.candidates.len() as u64);
-        let nothing = super::message::Proposal { header: certificate.header.clone(), candidates: Vec::new() };
-        self.pool.settle(known.map_or(&nothing, |known| &known.proposal), &self.dedup, out);
+        let candidates = self.candidates_of(number, &certificate.proposal);
+        self.ordered += candidates.len().max(1) as u64;
+        self.pool.settle(&candidates, &self.dedup, out);
         if self.open_config.is_some_and(|open| open <= number) {
             self.open_config = None;
         }
@@ -189,6 +189,15 @@ impl Replica {
         }
         self.note_progress();
         self.room_since = self.now;
+    }
+
+    /// What a committed block was made of, if its proposal is known here.
+    fn candidates_of(&self, number: Number, digest: &Digest) -> Vec<CandidateRef> {
+        let Some(slot) = self.slots.get(&number) else { return Vec::new() };
+        let voted = slot.voted.iter().map(|voted| &voted.known);
+        let certified = slot.certified.iter().map(|certified| &certified.known);
+        let mut known = voted.chain(certified).filter(|known| known.digest == *digest);
+        known.next().map_or_else(Vec::new, |known| known.proposal.candidates.clone())
     }
 
     /// Last config number at a block: its own if it is one, else the last one below it. Nothing is

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use super::Output;
 use super::dedup::Dedup;
 use super::message::Proposal;
-use crate::types::{Candidate, Digest, Number, Place, Time, View};
+use crate::types::{Candidate, CandidateRef, Digest, Number, Place, Time, View};
 
 /// Where a candidate stands in its origin's line: a generation (an origin that restarts counts
 /// from 0 again), then the origin's own count. The digest tells apart what a liar numbers alike.
@@ -264,10 +264,10 @@ impl Pool {
     }
 
     /// After a block: those whose every id is in the chain are done, and released once.
-    pub(super) fn settle(&mut self, named: &Proposal, dedup: &Dedup, out: &mut Vec<Output>) {
+    pub(super) fn settle(&mut self, named: &[CandidateRef], dedup: &Dedup, out: &mut Vec<Output>) {
         // All ids of a candidate that the block is made of are in the last D blocks: those that
         // fell out as duplicates were, and the others just came.
-        for named in &named.candidates {
+        for named in named {
             self.finish(&named.digest, out);
         }
         let mut touched = std::mem::take(&mut self.parked);

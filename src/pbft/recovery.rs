@@ -259,11 +259,13 @@ impl Replica {
     /// writes them into a new segment and then drops the older ones.
     pub fn live_records(&self) -> Vec<Record> {
         let mut records = Vec::new();
-        if let Some((new_view, _)) = &self.entered {
-            records.push(Record::NewView(Arc::clone(new_view)));
-        }
-        if self.phase == Phase::Leaving && self.votes() {
-            records.push(Record::ViewChange(self.view));
+        // A view-change may still be under way when its view is entered: it keeps its record.
+        let asked = (self.view > View(0) && self.votes()).then_some(Record::ViewChange(self.view));
+        let entered = self.entered.as_ref().map(|(new_view, _)| Record::NewView(Arc::clone(new_view)));
+        if self.phase == Phase::Leaving {
+            records.extend(entered.into_iter().chain(asked));
+        } else {
+            records.extend(asked.into_iter().chain(entered));
         }
         if let Some(chosen) = &self.chosen {
             records.push(Record::NewViewChosen(Arc::clone(chosen)));

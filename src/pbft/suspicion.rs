@@ -97,7 +97,8 @@ impl Replica {
     /// Looks at the first of each origin's line: sends it to the primary if it is overdue there, and
     /// suspects a primary that had it and passed it over again and again.
     pub(super) fn watch_waiting(&mut self, out: &mut Vec<Output>) {
-        let (view, ordered, me, primary) = (self.view, self.ordered, self.config.me, self.primary());
+        let (view, ordered, me) = (self.view, self.ordered, self.config.me);
+        let watched = self.primary() != me && self.phase != Phase::Leaving && self.votes();
         let limit = self.config.n as u64 * self.config.outstanding as u64;
         let stalled = self.now.since(self.last_progress) >= self.config.forward_timeout;
         for digest in self.pool.heads() {
@@ -108,7 +109,7 @@ impl Replica {
             let waited = self.now.since(since) >= self.config.forward_timeout * times;
             let overdue = ordered - watch.began > watch.ahead;
             let passed = ordered.saturating_sub(watch.passed_from);
-            if primary != me && watch.forwards >= 2 && passed > limit {
+            if watched && watch.forwards >= 2 && passed > limit {
                 return self.suspect(format!("candidate {digest} was passed over by {passed} others"), out);
             }
             if waited && (stalled || overdue) {
