@@ -124,13 +124,8 @@ impl Replica {
         enough.then(|| certificate(view, across))
     }
 
-    /// Takes the next block into the chain: `known` if it was worked out here, otherwise fetched.
-    pub(super) fn commit(
-        &mut self,
-        block: Arc<CommittedBlock>,
-        known: Option<&Known>,
-        out: &mut Vec<Output>,
-    ) {
+    /// Takes the next block into the chain, put together here or fetched.
+    pub(super) fn commit(&mut self, block: Arc<CommittedBlock>, out: &mut Vec<Output>) {
         let number = block.number();
         let certificate = &block.certificate;
         assert_eq!(number, self.tip.number.next(), "blocks are committed in order");
