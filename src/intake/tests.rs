@@ -9,8 +9,9 @@ use bytes::Bytes;
 
 use super::IntakeInput::{Configured, Envelopes, Own, Released, Revalidated, Seen, Tick};
 use super::IntakeOutput::{Accepted, Cut, Done, Dropped, Duplicate, Full, Revalidate};
+use super::block_cutter::CutLimits;
 use super::*;
-use crate::types::{BlockCertificate, Header, View};
+use crate::types::{BlockCertificate, Header, Place, View};
 
 /// Three envelopes or a hundred bytes a batch, two seconds of batch timeout, two candidates
 /// outstanding, ten envelopes in the pool.
