@@ -14,6 +14,13 @@ pub struct Inbox {
     shared: Arc<Shared>,
 }
 
+/// The reading end of one peer's frames, for readers that do not want to wait for each other. A
+/// peer whose frames are not read waits alone; see [`Inbox::split`].
+pub struct PeerInbox {
+    peer: u32,
+    reading: Arc<Inbox>,
+}
+
 /// The writing end.
 #[derive(Clone)]
 pub(super) struct InboxSender {
@@ -39,6 +46,7 @@ struct State {
 struct Queue {
     frames: VecDeque<Bytes>,
     bytes: usize,
+    filled: Arc<Notify>,
     drained: Arc<Notify>,
 }
 
@@ -72,12 +80,48 @@ impl Inbox {
         let last = state.last;
         let later = state.peers.range_mut(last.saturating_add(1)..).find(turn).map(|(peer, _)| *peer);
         let peer = later.or_else(|| state.peers.iter_mut().find(turn).map(|(peer, _)| *peer))?;
-        let queue = state.peers.get_mut(&peer)?;
-        let frame = queue.frames.pop_front()?;
-        queue.bytes -= frame.len();
-        queue.drained.notify_one();
+        let frame = state.peers.get_mut(&peer)?.pop()?;
         state.last = peer;
         Some((peer, frame))
+    }
+
+    /// A reader for each of these peers. Frames of others wait, bounded, for nobody.
+    pub fn split(self, peers: &[u32]) -> Vec<PeerInbox> {
+        let reading = Arc::new(self);
+        peers.iter().map(|peer| PeerInbox { peer: *peer, reading: Arc::clone(&reading) }).collect()
+    }
+}
+
+impl PeerInbox {
+    /// Whose frames these are.
+    pub fn peer(&self) -> u32 {
+        self.peer
+    }
+
+    /// The peer's next frame; `None` when the channel is left. Safe to cancel.
+    pub async fn recv(&mut self) -> Option<Bytes> {
+        loop {
+            let filled = {
+                let mut state = self.reading.shared.lock();
+                let closed = state.closed;
+                let queue = state.peers.entry(self.peer).or_default();
+                match queue.pop() {
+                    Some(frame) => return Some(frame),
+                    None if closed => return None,
+                    None => Arc::clone(&queue.filled),
+                }
+            };
+            filled.notified().await;
+        }
+    }
+}
+
+impl Queue {
+    fn pop(&mut self) -> Option<Bytes> {
+        let frame = self.frames.pop_front()?;
+        self.bytes -= frame.len();
+        self.drained.notify_one();
+        Some(frame)
     }
 }
 
@@ -105,6 +149,7 @@ impl InboxSender {
                 if !full || queue.frames.is_empty() {
                     queue.bytes += length;
                     queue.frames.extend(frame.take());
+                    queue.filled.notify_one();
                     drop(state);
                     self.shared.filled.notify_one();
                     return true;
@@ -119,6 +164,7 @@ impl InboxSender {
     pub(super) fn forget(&self, peer: u32) {
         if let Some(queue) = self.shared.lock().peers.remove(&peer) {
             queue.drained.notify_one();
+            queue.filled.notify_one();
         }
     }
 
@@ -138,6 +184,7 @@ impl Shared {
         state.closed = true;
         for queue in state.peers.values() {
             queue.drained.notify_one();
+            queue.filled.notify_one();
         }
         drop(state);
         self.filled.notify_one();

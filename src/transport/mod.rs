@@ -35,7 +35,7 @@ use tracing::{info, warn};
 use channel::{Channel, Member};
 pub use config::{Limits, Peer, TransportConfig, Tuning};
 use frame::MAX_CHANNEL_NAME;
-pub use inbox::Inbox;
+pub use inbox::{Inbox, PeerInbox};
 use link::Membership;
 pub use link::{ChannelLink, Class, LinkEvent, LinkSender};
 use peer::{ConnectError, Established, PeerTask};
@@ -342,6 +342,13 @@ async fn accept(shared: Arc<Shared>) {
     let handshakes = Arc::new(Semaphore::new(HANDSHAKES));
     while let Some(incoming) = shared.endpoint.accept().await {
         let address = incoming.remote_address();
+        // Under load a caller must first show that it is where it says; that costs us nothing.
+        if handshakes.available_permits() < HANDSHAKES / 2 && incoming.may_retry() {
+            if let Err(error) = incoming.retry() {
+                warn!(%address, %error, "cannot ask a caller to prove its address");
+            }
+            continue;
+        }
         let Ok(permit) = Arc::clone(&handshakes).try_acquire_owned() else {
             incoming.refuse();
             continue;

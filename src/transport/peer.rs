@@ -68,35 +68,36 @@ pub(super) enum ConnectError {
 impl PeerTask {
     pub(super) async fn run(mut self) {
         let removed = self.removed.clone();
+        let mut current = None;
         tokio::select! {
             () = removed.cancelled() => {}
-            () = self.keep_connected() => {}
+            () = self.keep_connected(&mut current) => {}
         }
-        if let Some(connection) = self.active.send_replace(None) {
+        if let Some(Established { connection, .. }) = current {
+            self.forget(&connection);
             connection.close(close_code::CLOSED, b"closed");
-            self.tell(false);
         }
     }
 
-    async fn keep_connected(&mut self) {
+    async fn keep_connected(&mut self, current: &mut Option<Established>) {
         let tuning = self.shared.tuning;
         let mut backoff = Backoff::new(tuning.reconnect_min, tuning.reconnect_max);
-        let mut current: Option<Established> = None;
         let mut dial_at = Instant::now() + self.head_start();
         let mut path = tokio::time::interval(PATH_INTERVAL);
         loop {
-            let established = match &current {
-                Some(established) => tokio::select! {
+            let established = match current {
+                Some(Established { connection, .. }) => tokio::select! {
                     Some(call) = self.calls.recv() => call,
-                    reason = established.connection.closed() => {
-                        self.lost(&reason);
-                        current = None;
+                    reason = connection.closed() => {
+                        info!(peer = self.peer.id, %reason, "peer disconnected");
+                        self.forget(connection);
+                        *current = None;
                         backoff.reset();
                         dial_at = Instant::now() + self.head_start();
                         continue;
                     }
                     _ = path.tick() => {
-                        stats::path(self.peer.id, &established.connection);
+                        stats::path(self.peer.id, connection);
                         continue;
                     }
                 },
@@ -120,7 +121,7 @@ impl PeerTask {
             };
             if self.prefers(current.as_ref(), &established) {
                 self.switch_to(&established);
-                current = Some(established);
+                *current = Some(established);
             } else {
                 debug!(peer = self.peer.id, "a second connection closed");
                 established.connection.close(close_code::DUPLICATE, b"duplicate");
@@ -156,13 +157,22 @@ impl PeerTask {
             before.close(close_code::DUPLICATE, b"replaced");
         }
         info!(peer = self.peer.id, %address, dialled = established.dialled, "peer connected");
-        self.tell(true);
+        stats::connected(self.peer.id, true);
     }
 
-    fn lost(&self, reason: &ConnectionError) {
-        self.active.send_replace(None);
-        info!(peer = self.peer.id, %reason, "peer disconnected");
-        self.tell(false);
+    /// Senders no longer find this connection. If the peer was changed, its new task may have put
+    /// another one there already.
+    fn forget(&self, connection: &Connection) {
+        let was_there = self.active.send_if_modified(|active| {
+            let same = active.as_ref().is_some_and(|it| it.stable_id() == connection.stable_id());
+            if same {
+                *active = None;
+            }
+            same
+        });
+        if was_there {
+            stats::connected(self.peer.id, false);
+        }
     }
 
     fn failed(&self, error: &ConnectError) {
@@ -179,10 +189,6 @@ impl PeerTask {
                 }
             }
         }
-    }
-
-    fn tell(&self, connected: bool) {
-        stats::connected(self.peer.id, connected);
     }
 }
 

@@ -387,6 +387,11 @@ async fn peers_and_members_can_change() {
     nodes[0].transport.set_peers(vec![second.clone(), third.clone()]).expect("peers");
     assert_eq!(nodes[0].next_up().await, 3);
 
+    let moved = Peer { address: format!("localhost:{}", address.port()), ..second.clone() };
+    nodes[0].transport.set_peers(vec![moved, third.clone()]).expect("peers");
+    assert_eq!(nodes[0].next_down().await, 2, "has moved");
+    assert_eq!(nodes[0].next_up().await, 2);
+
     let twice = nodes[0].transport.set_peers(vec![second.clone(), second.clone()]);
     assert!(matches!(twice, Err(TransportError::Peer { id: 2, .. })));
     let same = Peer { id: 4, ..third };
@@ -477,6 +482,33 @@ async fn an_inbox_takes_turns_and_a_full_peer_waits_alone() {
     assert!(third.await);
     assert_eq!(reader.recv().await, Some((1, Bytes::from_static(&[1, 2]))));
     drop(reader);
+    assert!(!sender.push(1, text("nobody reads")).await);
+}
+
+#[tokio::test]
+async fn a_split_inbox_is_read_peer_by_peer() {
+    let (sender, reader) = inbox::inbox(2, 100);
+    assert!(sender.push(1, text("early")).await);
+    let [mut one, mut two] = <[_; 2]>::try_from(reader.split(&[1, 2])).ok().expect("two readers");
+    assert_eq!((one.peer(), two.peer()), (1, 2));
+    assert_eq!(one.recv().await, Some(text("early")));
+    {
+        let waiting = two.recv();
+        tokio::pin!(waiting);
+        assert!(futures::poll!(&mut waiting).is_pending());
+        assert!(sender.push(1, text("of another")).await);
+        assert!(futures::poll!(&mut waiting).is_pending());
+        assert!(sender.push(2, text("mine")).await);
+        assert_eq!(waiting.await, Some(text("mine")));
+    }
+    sender.forget(2);
+    assert!(sender.push(2, text("back again")).await);
+    assert_eq!(two.recv().await, Some(text("back again")));
+    drop(two);
+    assert_eq!(one.recv().await, Some(text("of another")));
+    sender.close();
+    assert_eq!(one.recv().await, None);
+    drop(one);
     assert!(!sender.push(1, text("nobody reads")).await);
 }
 

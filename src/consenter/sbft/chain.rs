@@ -152,8 +152,8 @@ impl SbftChain {
             }
         }
         let ChannelLink { votes, repair, events: links, .. } = link;
-        shared.spawn(receive::votes(shared.clone(), votes, self.events.clone()));
-        shared.spawn(repair::inbox(shared.clone(), repair, asked.clone(), self.events.clone()));
+        receive::votes(shared, votes, &self.events);
+        repair::inbox(shared, repair, &asked, &self.events);
         shared.spawn(receive::links(shared.clone(), links, self.events.clone()));
 
         let outlets = Outlets { log: log_jobs, promises, blocks: block_jobs, events: self.events.clone() };

@@ -10,13 +10,11 @@ use tokio::sync::{Semaphore, mpsc};
 use super::shared::{Event, Permit, Shared, offload};
 use crate::metrics;
 use crate::pbft::message::Message;
-use crate::transport::{Inbox, LinkEvent};
+use crate::transport::{Inbox, LinkEvent, PeerInbox};
 use crate::types::{Candidate, Digest, Place, Verified};
 use crate::wire::candidate;
 use crate::wire::checker::{Rejection, check_candidate};
 
-/// Vote frames of one peer that wait to be checked; beyond it they are dropped for that peer.
-const VOTES: usize = 1024;
 /// Longer frames are view changes and new views, with many signatures: they are checked on the
 /// worker threads.
 const LONG_FRAME: usize = 4096;
@@ -24,33 +22,17 @@ const LONG_FRAME: usize = 4096;
 /// none, except around a change of configuration.
 const PENALTY: Duration = Duration::from_millis(200);
 
-/// Shares the votes of all peers out to one task each.
-pub(super) async fn votes(shared: Arc<Shared>, mut inbox: Inbox, events: mpsc::Sender<Event>) {
-    let mut queues = Vec::new();
-    for place in 0..shared.members.n() {
-        let (queue, frames) = mpsc::channel(VOTES);
-        queues.push(queue);
-        let from = Place(place as u16);
-        if from != shared.members.me {
-            shared.spawn(peer_votes(shared.clone(), from, frames, events.clone()));
-        }
-    }
-    while let Some((peer, frame)) = inbox.recv().await {
-        let Some(place) = shared.members.place(peer) else { continue };
-        shared.reach.heard(place);
-        if queues[place.index()].try_send(frame).is_err() {
-            refused(&shared, place, "queue full");
-        }
+/// Starts a task for the votes of each peer. While one is behind, its stream is not read.
+pub(super) fn votes(shared: &Arc<Shared>, inbox: Inbox, events: &mpsc::Sender<Event>) {
+    for frames in inbox.split(&shared.members.peer_ids()) {
+        let Some(from) = shared.members.place(frames.peer()) else { continue };
+        shared.spawn(peer_votes(shared.clone(), from, frames, events.clone()));
     }
 }
 
-async fn peer_votes(
-    shared: Arc<Shared>,
-    from: Place,
-    mut frames: mpsc::Receiver<Bytes>,
-    events: mpsc::Sender<Event>,
-) {
+async fn peer_votes(shared: Arc<Shared>, from: Place, mut frames: PeerInbox, events: mpsc::Sender<Event>) {
     while let Some(frame) = frames.recv().await {
+        shared.reach.heard(from);
         let verdict = if frame.len() > LONG_FRAME {
             let shared = shared.clone();
             match offload(move || shared.checker.check_frame(from, frame)).await {

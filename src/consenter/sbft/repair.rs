@@ -11,13 +11,11 @@ use tokio::time::Instant;
 
 use super::receive::{judge, refused};
 use super::shared::{Event, Shared, offload};
-use crate::transport::{Class, Inbox};
+use crate::transport::{Class, Inbox, PeerInbox};
 use crate::types::{CommittedBlock, Number, Place, Verified};
 use crate::wire::repair::{self, Repair};
 use crate::wire::{MAX_BLOCKS_PER_ANSWER, VoteKeys as _, block};
 
-/// Frames of one peer that wait; beyond it they are dropped for that peer.
-const FRAMES: usize = 64;
 /// Bytes of blocks in one answer; one block is sent whatever its size.
 const ANSWER_BYTES: usize = 4 << 20;
 /// What one peer may read of the ledger in a second, bytes.
@@ -54,40 +52,24 @@ impl Asked {
     }
 }
 
-/// Shares the repair frames of all peers out to one task each.
-pub(super) async fn inbox(
-    shared: Arc<Shared>,
-    mut inbox: Inbox,
-    asked: Arc<Asked>,
-    events: mpsc::Sender<Event>,
-) {
-    let mut queues = Vec::new();
-    for place in 0..shared.members.n() {
-        let (queue, frames) = mpsc::channel(FRAMES);
-        queues.push(queue);
-        let from = Place(place as u16);
-        if from != shared.members.me {
-            shared.spawn(peer_frames(shared.clone(), from, frames, asked.clone(), events.clone()));
-        }
-    }
-    while let Some((peer, frame)) = inbox.recv().await {
-        let Some(place) = shared.members.place(peer) else { continue };
-        shared.reach.heard(place);
-        if queues[place.index()].try_send(frame).is_err() {
-            refused(&shared, place, "repair queue full");
-        }
+/// Starts a task for the repair frames of each peer. While one is behind, its stream is not read.
+pub(super) fn inbox(shared: &Arc<Shared>, inbox: Inbox, asked: &Arc<Asked>, events: &mpsc::Sender<Event>) {
+    for frames in inbox.split(&shared.members.peer_ids()) {
+        let Some(from) = shared.members.place(frames.peer()) else { continue };
+        shared.spawn(peer_frames(shared.clone(), from, frames, asked.clone(), events.clone()));
     }
 }
 
 async fn peer_frames(
     shared: Arc<Shared>,
     from: Place,
-    mut frames: mpsc::Receiver<Bytes>,
+    mut frames: PeerInbox,
     asked: Arc<Asked>,
     events: mpsc::Sender<Event>,
 ) {
     let mut questions = Questions { since: Instant::now(), count: 0 };
     while let Some(frame) = frames.recv().await {
+        shared.reach.heard(from);
         let event = match repair::decode(frame) {
             Err(error) => {
                 tracing::debug!(channel = shared.channel(), peer = %shared.members.id(from), %error, "repair refused");

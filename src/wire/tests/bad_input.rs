@@ -17,10 +17,12 @@ fn feed(what: &str, good: &Bytes, decoder: Decoder<'_>) {
         }
     };
     assert_eq!(decoder(good.clone()).as_ref(), Some(good), "{what}");
-    for end in 0..good.len() {
+    // Every place of a short input, a sample of a long one: it would take minutes.
+    let step = |all: usize, most: usize| (all / most).max(1) | 1;
+    for end in (0..good.len()).step_by(step(good.len(), 1000)) {
         check(good[..end].to_vec());
     }
-    for bit in 0..good.len() * 8 {
+    for bit in (0..good.len() * 8).step_by(step(good.len() * 8, 4000)) {
         let mut bytes = good.to_vec();
         bytes[bit / 8] ^= 1 << (bit % 8);
         check(bytes);
