@@ -30,7 +30,7 @@ use crate::node_config::NodeConfig;
 use crate::proto::common::Block;
 use crate::registrar::{JoinError, Registrar, RegistrarOptions};
 use crate::service::ops::{Ops, OpsOptions};
-use crate::service::{Clock, Service, ServiceError, ServiceOptions, TlsMaterial, bind};
+use crate::service::{Clock, Service, ServiceError, ServiceOptions, TlsMaterial, bind, listen_hint};
 use crate::transport::{Transport, TransportConfig, TransportError, Tuning};
 use data_dir::DataDir;
 pub use data_dir::DataDirError;
@@ -94,7 +94,7 @@ pub enum NodeError {
     #[error(transparent)]
     Listen(#[from] std::io::Error),
     /// The transport between replicas cannot start.
-    #[error(transparent)]
+    #[error("connections between replicas (listen.quic, [cluster]): {0}{hint}", hint = transport_hint(.0))]
     Transport(#[from] TransportError),
     /// The channel cannot run.
     #[error(transparent)]
@@ -304,6 +304,13 @@ fn check_message_limit(config: &NodeConfig, channel: &ChannelConfig) -> Result<(
         return Err(NodeError::MessageLimit { limit, channel: channel.channel_id.clone(), absolute, needed });
     }
     Ok(())
+}
+
+fn transport_hint(error: &TransportError) -> &'static str {
+    match error {
+        TransportError::Listen { error, .. } => listen_hint(error),
+        _ => "",
+    }
 }
 
 fn read(field: &'static str, path: &Path) -> Result<Vec<u8>, NodeError> {

@@ -184,17 +184,20 @@ impl axum::serve::Listener for Bounded {
 /// The port is in use, or the address is not this machine's.
 pub fn bind(what: &str, address: SocketAddr) -> io::Result<TcpListener> {
     let explain = |error: io::Error| {
-        let hint = match error.kind() {
-            io::ErrorKind::AddrInUse => {
-                "; the port is in use: stop the other program or configure another port"
-            }
-            io::ErrorKind::AddrNotAvailable => "; the address is none of this machine's",
-            io::ErrorKind::PermissionDenied => "; this port needs more rights than the process has",
-            _ => "",
-        };
+        let hint = listen_hint(&error);
         io::Error::new(error.kind(), format!("cannot listen for {what} on {address}: {error}{hint}"))
     };
     let listener = std::net::TcpListener::bind(address).map_err(explain)?;
     listener.set_nonblocking(true)?;
     TcpListener::from_std(listener)
+}
+
+/// What to do about an address that cannot be listened on, to be put after the error.
+pub fn listen_hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => "; the port is in use: stop the other program or configure another port",
+        io::ErrorKind::AddrNotAvailable => "; the address is none of this machine's",
+        io::ErrorKind::PermissionDenied => "; this port needs more rights than the process has",
+        _ => "",
+    }
 }

@@ -30,7 +30,7 @@ use tracing::{info, warn};
 use crate::node_config::{BroadcastConfig, DeliverConfig, LimitsConfig};
 use crate::proto;
 use crate::registrar::Registrar;
-pub use incoming::bind;
+pub use incoming::{bind, listen_hint};
 
 /// How often health follows readiness.
 const HEALTH_INTERVAL: Duration = Duration::from_millis(250);

@@ -122,6 +122,12 @@ async fn what_keeps_a_node_from_starting_is_named() {
     assert!(text.contains("listen.ops") && text.contains("port is in use"), "{text}");
     other.listen.ops = config.listen.ops;
 
+    let taken = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    other.listen.quic = taken.local_addr().unwrap();
+    let text = refusal(&other).await;
+    assert!(text.contains("listen.quic") && text.contains("port is in use"), "{text}");
+    other.listen.quic = config.listen.quic;
+
     other.identity.key = material.layout.application().client(1).key;
     let text = refusal(&other).await;
     assert!(text.contains("does not belong to the certificate"), "{text}");
