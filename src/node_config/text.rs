@@ -73,7 +73,8 @@ fn table_name(line: &str) -> Option<&str> {
     line.trim().strip_prefix('[')?.split(']').next().map(str::trim)
 }
 
-fn join(table: &str, key: &str) -> String {
+/// `table.key`, or the key alone outside of a table.
+pub(super) fn join(table: &str, key: &str) -> String {
     if table.is_empty() { key.to_owned() } else { format!("{table}.{key}") }
 }
 
