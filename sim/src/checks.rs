@@ -375,7 +375,8 @@ impl Checks {
         if self.wiped.contains(&place) {
             return unsafe_because("wiped", format!("{place} lost its log and asks for {view}"));
         }
-        if body.log.image().asked < view {
+        let image = body.log.image();
+        if image.asked.max(image.entered.last().copied().unwrap_or_default()) < view {
             return unsafe_because(
                 "persist first",
                 format!("{place} asks for {view} and has not synced that"),
