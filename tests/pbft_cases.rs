@@ -189,18 +189,21 @@ fn case_89_a_crash_at_every_point_loses_nothing_and_contradicts_nothing() {
             settings.compact_rate = 0.5;
             let mut net = Net::with(settings, Vec::new());
             net.world.crash_points.extend(point.map(|point| (body, point)));
-            let mut names = vec!["r0".to_owned(), "r1".to_owned(), "r2".to_owned()];
-            net.submit("r0", &[1]).run(60).submit("r1", &[1]).run(300);
-            if !net.is_up(body) {
-                net.restart(body);
+            let names: Vec<String> = (0..4).map(|k| format!("r{k}")).collect();
+            for (k, name) in names.iter().enumerate() {
+                net.submit(name, &[1]).run(if k == 0 { 60 } else { 250 });
+                if !net.is_up(body) {
+                    net.restart(body);
+                }
             }
-            net.submit("r2", &[1]).run(300);
-            if !net.is_up(body) {
-                net.restart(body);
+            let end = net.now().after(Duration::from_secs(9));
+            while (0..4).any(|place| net.chain(place).len() < 4) {
+                assert!(net.now() < end, "crash of {body} at {point:?}: not settled");
+                net.run(50);
+                if !net.is_up(body) {
+                    net.restart(body);
+                }
             }
-            net.run(200);
-            names.push("r3".to_owned());
-            net.submit("r3", &[1]).run_until(9000, |net| (0..4).all(|place| net.chain(place).len() == 4));
             once(&mut net, &[0, 1, 2, 3], &names);
             net.world.bodies[body].ordinal
         };
