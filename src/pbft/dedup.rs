@@ -3,14 +3,23 @@
 //! An envelope is in the chain at most once within D blocks. No message says what falls out as a
 //! duplicate: it is the same pure function of chain and candidates at every replica, and this is
 //! its state. It has no limit of its own: D blocks and the window bound it.
+//!
+//! Every envelope passes here a few times at every replica, so the ids are spread over many small
+//! maps: an id is a digest, and finding its map costs nothing. (Whoever grinds ids to fall into one
+//! of them meets a tree that is a few levels deeper.)
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use crate::header;
 use crate::types::{Candidate, Digest, Number, RequestId};
+
+/// Most maps that ids are spread over.
+const MOST_SHARDS: u64 = 1 << 16;
+/// Ids for each map when the last D blocks are full.
+const IDS_PER_SHARD: u64 = 8;
 
 /// What a list of candidates is as the data of one block.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,21 +39,37 @@ pub(super) struct Content {
 pub(super) struct Dedup {
     depth: u64,
     off: bool,
-    committed: BTreeMap<RequestId, Number>,
+    tip: Number,
+    /// The highest block or proposal that an id is in.
+    taken: Vec<BTreeMap<RequestId, Number>>,
     blocks: VecDeque<(Number, Vec<RequestId>)>,
-    in_flight: BTreeMap<RequestId, Number>,
-    proposals: BTreeMap<Number, Arc<Content>>,
+    proposals: BTreeMap<Number, InFlight>,
+}
+
+#[derive(Debug)]
+struct InFlight {
+    content: Arc<Content>,
+    /// Ids that are in an older block as well, which counts again if the proposal is abandoned.
+    before: Vec<(RequestId, Number)>,
 }
 
 impl Dedup {
-    /// Starts with the blocks that the ledger ends with, oldest first.
-    pub(super) fn new(depth: u64, recent: Vec<(Number, Vec<RequestId>)>, off: bool) -> Self {
+    /// Starts with the blocks that the ledger ends with, oldest first. A block has at most
+    /// `block_count` ids.
+    pub(super) fn new(
+        depth: u64,
+        block_count: u32,
+        recent: Vec<(Number, Vec<RequestId>)>,
+        off: bool,
+    ) -> Self {
+        let ids = depth.saturating_mul(u64::from(block_count));
+        let shards = (ids / IDS_PER_SHARD).clamp(1, MOST_SHARDS).next_power_of_two();
         let mut dedup = Self {
             depth,
             off,
-            committed: BTreeMap::new(),
+            tip: Number(0),
+            taken: vec![BTreeMap::new(); shards as usize],
             blocks: VecDeque::new(),
-            in_flight: BTreeMap::new(),
             proposals: BTreeMap::new(),
         };
         for (number, ids) in recent {
@@ -53,16 +78,44 @@ impl Dedup {
         dedup
     }
 
+    fn shard(&self, id: &RequestId) -> usize {
+        usize::from(u16::from_be_bytes([id.0[0], id.0[1]])) & (self.taken.len() - 1)
+    }
+
+    fn find(&self, id: &RequestId) -> Option<Number> {
+        self.taken[self.shard(id)].get(id).copied()
+    }
+
+    fn take(&mut self, id: RequestId, number: Number) -> Option<Number> {
+        let shard = self.shard(&id);
+        self.taken[shard].insert(id, number)
+    }
+
     /// The id is in a block or proposal `number - D .. number`.
     fn is_taken(&self, id: &RequestId, number: Number) -> bool {
-        let recent = |taken: &Number| *taken < number && taken.0.saturating_add(self.depth) >= number.0;
-        !self.off
-            && (self.committed.get(id).is_some_and(recent) || self.in_flight.get(id).is_some_and(recent))
+        let Some(mut taken) = self.find(id) else { return false };
+        if taken >= number {
+            // In flight at this number or above: what counts is what it was in before.
+            let above = self.proposals.range(number..).flat_map(|(_, proposal)| &proposal.before);
+            match above.into_iter().filter(|(other, _)| other == id).map(|(_, before)| *before).min() {
+                Some(before) => taken = before,
+                None => return false,
+            }
+        }
+        taken < number && taken.0.saturating_add(self.depth) >= number.0 && !self.off
     }
 
     /// The id is in one of the last D committed blocks.
     pub(super) fn is_committed(&self, id: &RequestId) -> bool {
-        self.committed.contains_key(id)
+        match self.find(id) {
+            None => false,
+            Some(taken) if taken <= self.tip => true,
+            Some(_) => {
+                self.proposals.values().flat_map(|proposal| &proposal.before).any(|(other, before)| {
+                    other == id && *before <= self.tip && before.0.saturating_add(self.depth) > self.tip.0
+                })
+            }
+        }
     }
 
     /// Whether block `number` made of this candidate alone would have an envelope.
@@ -73,14 +126,13 @@ impl Dedup {
     /// The data of block `number` made of these candidates: their envelopes in order, minus those
     /// in blocks and proposals `number - D .. number`, minus those that came before in this block.
     pub(super) fn content(&self, number: Number, candidates: &[Arc<Candidate>]) -> Content {
-        let mut seen = BTreeSet::new();
+        let all = || candidates.iter().flat_map(|candidate| candidate.envelopes.iter().zip(&candidate.ids));
+        let repeated = if self.off { Vec::new() } else { repeated(all().map(|(_, id)| *id)) };
         let (mut data, mut ids) = (Vec::new(), Vec::new());
-        for candidate in candidates {
-            for (envelope, id) in candidate.envelopes.iter().zip(&candidate.ids) {
-                if !self.is_taken(id, number) && (seen.insert(*id) || self.off) {
-                    data.push(envelope.clone());
-                    ids.push(*id);
-                }
+        for (position, (envelope, id)) in all().enumerate() {
+            if !self.is_taken(id, number) && repeated.binary_search(&position).is_err() {
+                data.push(envelope.clone());
+                ids.push(*id);
             }
         }
         let data_hash = match candidates {
@@ -94,40 +146,142 @@ impl Dedup {
 
     /// A proposal is in flight from here on; numbers come in order.
     pub(super) fn propose(&mut self, number: Number, content: Arc<Content>) {
+        let mut before = Vec::new();
         for id in &content.ids {
-            self.in_flight.insert(*id, number);
+            if let Some(older) = self.take(*id, number) {
+                before.push((*id, older));
+            }
         }
-        self.proposals.insert(number, content);
+        self.proposals.insert(number, InFlight { content, before });
     }
 
     /// No proposal is in flight any more.
     pub(super) fn abandon_proposals(&mut self) {
-        self.in_flight.clear();
-        self.proposals.clear();
+        while let Some((number, InFlight { content, before })) = self.proposals.pop_last() {
+            self.release(number, &content.ids);
+            for (id, older) in before {
+                if older.0.saturating_add(self.depth) > self.tip.0 {
+                    self.take(id, older);
+                }
+            }
+        }
     }
 
     /// A block was committed; numbers come in order.
     pub(super) fn commit(&mut self, number: Number, ids: Vec<RequestId>) {
-        if let Some(content) = self.proposals.remove(&number) {
-            for id in &content.ids {
-                if self.in_flight.get(id) == Some(&number) {
-                    self.in_flight.remove(id);
-                }
-            }
-        }
-        for id in &ids {
-            self.committed.insert(*id, number);
-        }
-        self.blocks.push_back((number, ids));
-        while let Some((oldest, _)) = self.blocks.front()
-            && oldest.0.saturating_add(self.depth) <= number.0
+        if self
+            .proposals
+            .first_key_value()
+            .is_some_and(|(first, proposal)| *first != number || proposal.content.ids != ids)
         {
-            let (oldest, ids) = self.blocks.pop_front().expect("there is a front");
-            for id in ids {
-                if self.committed.get(&id) == Some(&oldest) {
-                    self.committed.remove(&id);
-                }
+            self.abandon_proposals(); // what was in flight is not what was committed
+        }
+        if self.proposals.remove(&number).is_none() {
+            for id in &ids {
+                self.take(*id, number);
             }
         }
+        self.tip = number;
+        self.blocks.push_back((number, ids));
+        while self.blocks.front().is_some_and(|(oldest, _)| oldest.0.saturating_add(self.depth) <= number.0) {
+            let (oldest, ids) = self.blocks.pop_front().expect("there is a front");
+            self.release(oldest, &ids);
+        }
+    }
+
+    fn release(&mut self, number: Number, ids: &[RequestId]) {
+        for id in ids {
+            let shard = self.shard(id);
+            if self.taken[shard].get(id) == Some(&number) {
+                self.taken[shard].remove(id);
+            }
+        }
+    }
+}
+
+/// The positions of ids that came before in the list, in ascending order.
+fn repeated(ids: impl Iterator<Item = RequestId>) -> Vec<usize> {
+    let mut order: Vec<(RequestId, usize)> = ids.zip(0..).collect();
+    order.sort_unstable();
+    let same = order.windows(2).filter(|pair| pair[0].0 == pair[1].0);
+    let mut repeated: Vec<usize> = same.map(|pair| pair[1].1).collect();
+    repeated.sort_unstable();
+    repeated
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::Place;
+
+    fn ids(names: &[u8]) -> Vec<RequestId> {
+        names.iter().map(|name| RequestId([*name; 32])).collect()
+    }
+
+    fn candidate(names: &[u8]) -> Arc<Candidate> {
+        let envelopes: Vec<Bytes> = names.iter().map(|name| Bytes::copy_from_slice(&[*name])).collect();
+        Arc::new(Candidate {
+            origin: Place(0),
+            sequence: 0,
+            digest: Digest::default(),
+            encoding: Bytes::new(),
+            ids: ids(names),
+            sizes: vec![1; names.len()],
+            data_hash: header::data_hash(&envelopes),
+            is_config: false,
+            envelopes,
+        })
+    }
+
+    fn data(dedup: &Dedup, number: u64, candidates: &[&[u8]]) -> Vec<u8> {
+        let candidates: Vec<_> = candidates.iter().map(|names| candidate(names)).collect();
+        let content = dedup.content(Number(number), &candidates);
+        assert_eq!(content.data_hash, header::data_hash(&content.data));
+        content.data.iter().map(|envelope| envelope[0]).collect()
+    }
+
+    fn propose(dedup: &mut Dedup, number: u64, names: &[u8]) {
+        let content = dedup.content(Number(number), &[candidate(names)]);
+        dedup.propose(Number(number), Arc::new(content));
+    }
+
+    #[test]
+    fn an_id_falls_out_if_it_is_in_the_last_d_blocks_in_flight_below_or_earlier_in_the_block() {
+        let mut dedup = Dedup::new(3, 10, vec![(Number(1), ids(b"a")), (Number(2), ids(b"b"))], false);
+        propose(&mut dedup, 3, b"c");
+        assert_eq!(data(&dedup, 4, &[b"abcd", b"dea"]), b"de", "block 1 is within 3 of block 4");
+        assert_eq!(data(&dedup, 5, &[b"abcd"]), b"ad", "and not of block 5");
+        assert_eq!(data(&dedup, 3, &[b"cd"]), b"cd", "what is in flight at a number is not below it");
+        dedup.abandon_proposals();
+        assert_eq!(data(&dedup, 4, &[b"c"]), b"c");
+    }
+
+    #[test]
+    fn an_id_may_come_again_after_d_blocks_and_an_abandoned_repetition_leaves_no_trace() {
+        let mut dedup = Dedup::new(2, 10, vec![(Number(1), ids(b"a"))], false);
+        propose(&mut dedup, 2, b"x");
+        propose(&mut dedup, 3, b"y");
+        propose(&mut dedup, 4, b"a");
+        assert_eq!(data(&dedup, 5, &[b"a"]), b"", "in flight at 4");
+        assert_eq!(data(&dedup, 3, &[b"a"]), b"", "for block 3 it is block 1 that counts");
+        assert!(dedup.is_committed(&ids(b"a")[0]) && !dedup.is_committed(&ids(b"x")[0]));
+        dedup.abandon_proposals();
+        assert_eq!(data(&dedup, 3, &[b"a"]), b"");
+        assert_eq!(data(&dedup, 4, &[b"a"]), b"a");
+        dedup.commit(Number(2), ids(b"z"));
+        dedup.commit(Number(3), ids(b"w"));
+        assert!(!dedup.is_committed(&ids(b"a")[0]), "block 1 is no longer among the last 2");
+    }
+
+    #[test]
+    fn a_commit_of_something_else_than_what_was_in_flight_takes_all_of_that_back() {
+        let mut dedup = Dedup::new(10, 10, Vec::new(), false);
+        propose(&mut dedup, 1, b"a");
+        propose(&mut dedup, 2, b"b");
+        dedup.commit(Number(1), ids(b"c"));
+        assert_eq!(data(&dedup, 2, &[b"abc"]), b"ab");
+        propose(&mut dedup, 2, b"a");
+        dedup.commit(Number(2), ids(b"a"));
+        assert_eq!(data(&dedup, 3, &[b"abc"]), b"b");
     }
 }

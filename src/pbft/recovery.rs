@@ -41,7 +41,12 @@ impl Replica {
             durable: tip.number,
             slots: BTreeMap::new(),
             sealed: BTreeMap::new(),
-            dedup: Dedup::new(config.dedup_blocks, tip.recent, no_duplicates_fall_out),
+            dedup: Dedup::new(
+                config.dedup_blocks,
+                config.max_message_count,
+                tip.recent,
+                no_duplicates_fall_out,
+            ),
             pool: Pool::new(n, outstanding, sequence),
             invalid: BTreeSet::new(),
             fetches: Fetches::default(),
