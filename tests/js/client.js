@@ -20,7 +20,8 @@ const count = Number(process.argv[3] || 40);
 const credentials = network.tls_ca
   ? grpc.credentials.createSsl(fs.readFileSync(network.tls_ca))
   : grpc.credentials.createInsecure();
-const options = { 'grpc.max_receive_message_length': 200 * 1024 * 1024 };
+// Certificates name localhost as well; TLS wants a name, not an address.
+const options = { 'grpc.max_receive_message_length': 200 * 1024 * 1024, 'grpc.ssl_target_name_override': 'localhost' };
 const connect = (replica) => new abGrpc.AtomicBroadcastClient(replica.grpc, credentials, options);
 
 const sha256 = (...parts) => {
