@@ -112,6 +112,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "node_config",
             "channel_config",
             "registrar",
+            "metrics",
         ],
     ),
 ];
