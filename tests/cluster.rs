@@ -9,9 +9,14 @@ mod network;
 #[path = "cluster/solo.rs"]
 mod solo;
 
+use bytes::Bytes;
 use network::{LIMIT, Network, eventually};
-use sbft::consenter::{Health, RoleStatus};
-use sbft::types::ConsenterId;
+use sbft::consenter::{Health, OrderError, RoleStatus};
+use sbft::genesis::OptionsSpec;
+use sbft::transport::Class;
+use sbft::types::{ConsenterId, Place};
+use sbft::wire::candidate;
+use sbft::wire::repair::{self, Repair};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn four_replicas_order_what_each_of_them_accepts_into_one_chain() {
@@ -238,5 +243,107 @@ async fn a_halted_chain_lets_go_of_its_files() {
     tokio::time::timeout(LIMIT, errored.wait()).await.expect("it tells");
     assert_eq!(errored.health(), Health::Halted);
     network.start(1).await;
+    network.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_full_pool_makes_clients_wait_and_then_says_so_and_takes_more_once_it_can() {
+    let rules = OptionsSpec { request_pool_size: 5, ..OptionsSpec::default() };
+    let mut network = Network::create_with(4, &["first"], rules).await;
+    network.start_all().await;
+    network.stop(3).await;
+    network.stop(4).await;
+    let mut accepted = Vec::new();
+    for _ in 0..5 {
+        accepted.push(network.submit(1, 100).await);
+    }
+    let chain = network.chain(1);
+    let sixth = network.envelope(100).await;
+    let error = tokio::time::timeout(LIMIT, chain.order(sixth.clone(), 0)).await.expect("not for ever");
+    let error = error.expect_err("no room");
+    assert!(matches!(error, OrderError::PoolFull { limit: 5, .. }), "{error}");
+    assert!(error.to_string().starts_with("the pool is full"), "{error}");
+    // One that is known needs no room.
+    network.start(3).await;
+    network.start(4).await;
+    let mut ids = network::committed(accepted).await;
+    ids.extend(network::committed(vec![(sixth.id, network.order(1, sixth).await)]).await);
+    network.agree_on(&ids).await;
+    network.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_replica_whose_log_fails_stops_with_the_reason_and_the_others_go_on() {
+    let mut network = Network::create(4).await;
+    for id in 1..=3 {
+        network.start(id).await;
+    }
+    // The fourth's log takes no record that is longer than its first.
+    network.options.log.max_record_bytes = 64;
+    network.start(4).await;
+    let ids = network.order_some(1, 5).await;
+    let chain = network.chain(4);
+    let mut errored = chain.errored();
+    tokio::time::timeout(LIMIT, errored.wait()).await.expect("it stops");
+    let Health::Failed(reason) = errored.health() else { panic!("{:?}", errored.health()) };
+    assert!(reason.contains("the log cannot be written"), "{reason}");
+    let refused = chain.order(network.envelope(100).await, 0).await.expect_err("it takes nothing");
+    assert!(matches!(refused, OrderError::Stopped { .. }), "{refused}");
+    assert!(chain.wait_ready().await.is_err());
+    assert_eq!(chain.status().failure, Some(reason));
+    drop(chain);
+    network.options.log.max_record_bytes = 1 << 20;
+    network.stop(4).await;
+    network.start(4).await;
+    network.agree_on(&ids).await;
+    network.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_peer_that_talks_nonsense_on_every_stream_changes_nothing() {
+    let mut network = Network::create(4).await;
+    for id in 1..=3 {
+        network.start(id).await;
+    }
+    let mut ids = network.order_some(1, 3).await;
+    let (transport, link) = network.impostor(4).await;
+
+    let good = network.envelope(100).await;
+    let mut forged = network.envelope(100).await.frame.to_vec();
+    *forged.last_mut().expect("a signature") ^= 1;
+    // A candidate that replica 1 will really cut, one with a bad signature, one of nobody.
+    let anothers = candidate::encode(Place(0), 3, vec![good.frame.clone()]).expect("a candidate");
+    let invalid =
+        |sequence| candidate::encode(Place(3), sequence, vec![forged.clone().into()]).expect("a form");
+    let nobodys = candidate::encode(Place(60_000), 0, vec![good.frame.clone()]).expect("a form");
+    let noise: Vec<Bytes> =
+        (0..64_u8).map(|byte| vec![byte.wrapping_mul(37); usize::from(byte) * 5].into()).collect();
+    for to in 1..=3 {
+        link.send(to, Class::Bulk, anothers.encoding.clone());
+        link.send(to, Class::Bulk, nobodys.encoding.clone());
+        for sequence in 0..40 {
+            link.send(to, Class::Bulk, invalid(sequence).encoding);
+        }
+        for encoding in [&anothers.encoding, &nobodys.encoding, &invalid(77).encoding] {
+            link.send(to, Class::Repair, repair::encode(&Repair::Candidate(encoding.clone())));
+        }
+        link.send(to, Class::Repair, repair::encode(&Repair::Blocks(vec![noise[3].clone()])));
+        for noise in &noise {
+            for class in [Class::Votes, Class::Bulk, Class::Repair] {
+                link.send(to, class, noise.clone());
+            }
+        }
+    }
+    ids.extend(network.order_some(2, 5).await);
+    ids.extend(network::committed(vec![(good.id, network.order(1, good).await)]).await);
+    ids.extend(network.order_some(1, 5).await);
+    network.agree_on(&ids).await;
+    assert_eq!(network.chain(1).status().view.0, 0, "nobody was suspected for it");
+    drop(link);
+    transport.close().await;
+    drop(transport);
+    network.start(4).await;
+    ids.extend(network.order_some(4, 3).await);
+    network.agree_on(&ids).await;
     network.stop_all().await;
 }

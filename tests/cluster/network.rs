@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use bytes::Bytes;
 use prost::Message as _;
+use sbft::channel_config::{ChannelConfig, Consenter as Entry};
 use sbft::client::envelope::EnvelopeMaker;
 use sbft::client::network_file::IdentityFiles;
 use sbft::consenter::sbft::{SbftConsenter, SbftOptions};
@@ -26,7 +27,7 @@ use sbft::msg_processor::ProcessorOptions;
 use sbft::proto::common::Block;
 use sbft::proto::msp::SerializedIdentity;
 use sbft::registrar::{Channel, JoinError, Registrar, RegistrarOptions, channel_directory, mark_new};
-use sbft::transport::{Transport, TransportConfig, Tuning};
+use sbft::transport::{ChannelLink, Peer, Transport, TransportConfig, Tuning};
 use sbft::types::{Number, RequestId};
 use sbft::wal::WalOptions;
 use sbft::wire::envelope::Parsed;
@@ -43,6 +44,8 @@ pub(crate) struct Network {
     layout: Layout,
     makers: BTreeMap<String, EnvelopeMaker>,
     ports: Vec<u16>,
+    /// For the replicas started next.
+    pub(crate) options: SbftOptions,
     running: BTreeMap<u32, Node>,
 }
 
@@ -79,6 +82,10 @@ impl Network {
     }
 
     pub(crate) async fn create_channels(n: usize, channels: &[&str]) -> Self {
+        Self::create_with(n, channels, OptionsSpec::default()).await
+    }
+
+    pub(crate) async fn create_with(n: usize, channels: &[&str], rules: OptionsSpec) -> Self {
         let directory = TempDir::new().expect("a temporary directory");
         // Held until all are known, so that none is given twice.
         let sockets: Vec<UdpSocket> =
@@ -98,7 +105,7 @@ impl Network {
             clients: 1,
             writers: Writers::Signed,
             batch: BatchSpec::default(),
-            options: OptionsSpec::default(),
+            options: rules.clone(),
         };
         let material = NetworkMaterial::create(&spec(channels[0]), directory.path()).expect("a network");
         let layout = material.layout;
@@ -117,7 +124,12 @@ impl Network {
                 mark_new(&layout.replica(id).data(), channel).expect("a new directory");
             }
         }
-        Self { directory, genesis, layout, makers, ports, running: BTreeMap::new() }
+        let options = SbftOptions {
+            log: WalOptions { segment_bytes: 1 << 20, ..WalOptions::default() },
+            compact_bytes: 256 << 10,
+            ..SbftOptions::default()
+        };
+        Self { directory, genesis, layout, makers, ports, options, running: BTreeMap::new() }
     }
 
     pub(crate) async fn start_all(&mut self) {
@@ -137,6 +149,26 @@ impl Network {
         let key = KeyFileSigner::open(files.identity().key, creator.encode_to_vec().into()).expect("a key");
         let reachable = Arc::new(AtomicBool::new(true));
         let signer = DistantSigner { key, reachable: reachable.clone() };
+        let transport = self.transport(id).await;
+        let sbft = SbftConsenter::new(transport.clone(), self.options.clone());
+        let consenter: Arc<dyn Consenter> = Arc::new(sbft);
+        let registrar = Registrar::new(RegistrarOptions {
+            data: files.data(),
+            signer: Arc::new(signer),
+            processor: ProcessorOptions { check_expiration: true },
+            ledger: LedgerOptions::default(),
+            consenters: BTreeMap::from([("BFT".to_owned(), consenter)]),
+        });
+        for genesis in self.genesis.values() {
+            registrar.join(genesis.clone()).await?;
+        }
+        self.running.insert(id, Node { signer: reachable, registrar, transport });
+        Ok(())
+    }
+
+    /// The replica's end of the connections, with its own certificate.
+    async fn transport(&self, id: u32) -> Arc<Transport> {
+        let files = self.layout.replica(id);
         let der =
             |path: PathBuf| pem::parse(fs::read(path).expect("a PEM file")).expect("PEM").contents().to_vec();
         let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, self.ports[id as usize - 1]));
@@ -151,22 +183,27 @@ impl Network {
             };
             Transport::start(config).ok()
         });
-        let transport = Arc::new(transport.await);
-        let log = WalOptions { segment_bytes: 1 << 20, ..WalOptions::default() };
-        let options = SbftOptions { log, compact_bytes: 256 << 10, ..SbftOptions::default() };
-        let consenter: Arc<dyn Consenter> = Arc::new(SbftConsenter::new(transport.clone(), options));
-        let registrar = Registrar::new(RegistrarOptions {
-            data: files.data(),
-            signer: Arc::new(signer),
-            processor: ProcessorOptions { check_expiration: true },
-            ledger: LedgerOptions::default(),
-            consenters: BTreeMap::from([("BFT".to_owned(), consenter)]),
+        Arc::new(transport.await)
+    }
+
+    /// Connects in the place of replica `id`, to say whatever the test wants; done when all
+    /// others are connected.
+    pub(crate) async fn impostor(&self, id: u32) -> (Arc<Transport>, ChannelLink) {
+        let transport = self.transport(id).await;
+        let config = ChannelConfig::from_block(&self.genesis[CHANNEL]).expect("a configuration");
+        let others: Vec<&Entry> = config.consenters.iter().filter(|other| other.id.0 != id).collect();
+        let peers = others.iter().map(|other| Peer {
+            id: other.id.0,
+            address: other.address(),
+            server_cert_der: other.server_tls_der.clone(),
+            client_cert_der: other.client_tls_der.clone(),
         });
-        for genesis in self.genesis.values() {
-            registrar.join(genesis.clone()).await?;
-        }
-        self.running.insert(id, Node { signer: reachable, registrar, transport });
-        Ok(())
+        transport.set_peers(peers.collect()).expect("proper peers");
+        let ids: Vec<u32> = others.iter().map(|other| other.id.0).collect();
+        let link = transport.join(CHANNEL, &ids).expect("the channel");
+        eventually("all are connected", || async { (link.connected().len() == ids.len()).then_some(()) })
+            .await;
+        (transport, link)
     }
 
     pub(crate) async fn stop(&mut self, id: u32) {

@@ -96,51 +96,75 @@ pub(super) async fn bulk(
         let Ok(permit) = room.clone().acquire_owned().await else { return };
         let Some(frame) = frames.recv().await else { return };
         shared.reach.heard(from);
-        let Some(event) = judge(&shared, from, Some(from), frame, Some(permit)).await else { return };
-        let penalty = matches!(event, Event::Invalid { .. });
-        if events.send(event).await.is_err() {
-            return;
-        }
+        let penalty = match judge(&shared, from, Some(from), frame, Some(permit)).await {
+            Judged::Ended => return,
+            // Not a word to the core: the candidate may be good, and another's. Room is given back.
+            Judged::NotTheirs => true,
+            Judged::Told(event) => {
+                let invalid = matches!(event, Event::Invalid { .. });
+                if events.send(event).await.is_err() {
+                    return;
+                }
+                invalid
+            }
+        };
         if penalty {
             tokio::time::sleep(PENALTY).await;
         }
     }
 }
 
+/// What became of a candidate.
+pub(super) enum Judged {
+    /// Valid or not, the core must know.
+    Told(Event),
+    /// It came over a stream that is only for its origin's.
+    NotTheirs,
+    /// The process is ending.
+    Ended,
+}
+
 /// Decodes and validates a candidate on the worker threads. `origin` is who must have cut it, if
-/// that is known. None if the process is ending.
+/// the stream says so.
 pub(super) async fn judge(
     shared: &Arc<Shared>,
     from: Place,
     origin: Option<Place>,
     encoding: Bytes,
     permit: Option<Permit>,
-) -> Option<Event> {
+) -> Judged {
     let context = shared.clone();
-    let (config_sequence, verdict) = offload(move || {
+    let judged = offload(move || {
         let digest = candidate::digest(&encoding);
         let config_sequence = context.support.sequence();
-        let decoded = candidate::decode(encoding, &context.limits).map_err(|error| error.to_string());
-        let verdict = decoded
-            .and_then(|candidate| match origin {
-                Some(origin) if candidate.origin != origin => {
-                    Err(format!("it names {} as its origin", candidate.origin))
-                }
-                _ => validate(&context, Arc::new(candidate)),
-            })
-            .map_err(|reason| (digest, reason));
-        (config_sequence, verdict)
-    })
-    .await?;
-    Some(match verdict {
-        Ok((candidate, config_sequence)) => Event::Candidate { from, candidate, config_sequence, permit },
-        Err((digest, reason)) => {
-            let (channel, peer) = (shared.channel(), shared.members.id(from));
+        let verdict = match candidate::decode(encoding, &context.limits) {
+            Ok(candidate) if origin.is_some_and(|origin| candidate.origin != origin) => return None,
+            Ok(candidate) if candidate.origin.index() >= context.members.n() => {
+                Err(format!("its origin {} is no replica of this channel", candidate.origin))
+            }
+            Ok(candidate) => validate(&context, Arc::new(candidate)),
+            Err(error) => Err(error.to_string()),
+        };
+        Some((digest, config_sequence, verdict))
+    });
+    let (channel, peer) = (shared.channel(), shared.members.id(from));
+    let event = match judged.await {
+        None => return Judged::Ended,
+        Some(None) => {
+            tracing::warn!(channel, %peer, "candidate of another origin refused");
+            refused(shared, from, "another's candidate");
+            return Judged::NotTheirs;
+        }
+        Some(Some((_, _, Ok((candidate, config_sequence))))) => {
+            Event::Candidate { from, candidate, config_sequence, permit }
+        }
+        Some(Some((digest, config_sequence, Err(reason)))) => {
             tracing::warn!(channel, %peer, %digest, reason, "candidate refused");
             refused(shared, from, "candidate");
             Event::Invalid { from, digest, config_sequence, permit }
         }
-    })
+    };
+    Judged::Told(event)
 }
 
 /// Runs the filters over a candidate again, under the configuration that holds now.
