@@ -236,6 +236,34 @@ fn case_88_a_metadata_value_that_is_not_canonical_is_refused_even_with_a_quorum(
 }
 
 #[test]
+fn our_consenter_metadata_must_be_encoded_canonically() {
+    let network = Network::new(4);
+    let block = network.ordinary();
+    let right = ConsenterMetadata { view: 3, number: 1, proposal: vec![7; 32].into() };
+    let value = OrdererBlockMetadata {
+        last_config: Some(LastConfig { index: 0 }),
+        consenter_metadata: [right.encode_to_vec(), vec![0x18, 1]].concat().into(),
+    }
+    .encode_to_vec();
+    let signatures = [0, 1, 2].map(|place| network.signature(&block, &value, &network.signers[place]));
+    let reason = network.refusal(&network.seal(block, &value, signatures.into()));
+    assert_eq!(reason, Reason::NotCanonical("the consenter metadata"));
+}
+
+#[test]
+fn a_configuration_of_another_channel_is_refused() {
+    let mut network = Network::new(4);
+    network.last_config = 1;
+    let bytes = config(1, consenters(&network.signers)).encode_to_vec();
+    let at = bytes.windows(4).position(|window| window == b"test").expect("a channel id");
+    let mut other = bytes;
+    other[at] = b'r';
+    let block = network.next(vec![other.into()]);
+    let reason = network.refusal(&network.signed_by(block, &[0, 1, 2]));
+    assert_eq!(reason, Reason::Config("it is for channel \"rest\"".into()));
+}
+
+#[test]
 fn our_consenter_metadata_must_name_the_block_and_a_proposal() {
     let mut network = Network::new(4);
     let block = network.ordinary();
