@@ -232,6 +232,25 @@ async fn a_log_of_another_replica_is_refused_with_its_directory() {
     assert!(error.contains("another channel, era or consenter") && error.contains("wal"), "{error}");
 }
 
+/// The log forgets what the ledger holds: with the ledger gone, a voter would take the numbers of
+/// committed blocks for free.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_replica_whose_ledger_is_gone_while_its_log_is_there_does_not_start() {
+    let mut network = Network::create(4).await;
+    network.start_all().await;
+    for _ in 0..4 {
+        network.order_some(1, 150).await;
+    }
+    network.stop(4).await;
+    network.wipe_ledger(4);
+    let error = network.try_start(4).await.expect_err("the ledger is gone").to_string();
+    assert!(error.contains("it has 1 blocks, and had those up to"), "{error}");
+    network.wipe(4);
+    network.start(4).await;
+    assert!(matches!(network.chain(4).status().role, RoleStatus::Follower(_)));
+    network.stop_all().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_halted_chain_lets_go_of_its_files() {
     let mut network = Network::create(4).await;

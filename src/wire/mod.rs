@@ -28,10 +28,14 @@ pub use key_ring::KeyRing;
 /// Replicas per channel; a signature list longer than this is refused.
 pub const MAX_REPLICAS: usize = 256;
 
-/// Block numbers in flight that a channel may allow; a view-change with more prepared
-/// certificates than this is refused. A hard cap and not the channel's own window, because
-/// replicas on either side of a config block may know different windows for a moment.
+/// Block numbers in flight that a channel may allow.
 pub const MAX_WINDOW: usize = 256;
+
+/// Prepared certificates that a view-change may hold: twice the window, since a ledger may come
+/// back at an older block than the one that was the last when they were made. A hard cap and not
+/// the channel's own, because replicas on either side of a config block may know different windows
+/// for a moment.
+pub const MAX_PREPARED: usize = 2 * MAX_WINDOW;
 
 /// Candidates that one proposal may name.
 pub const MAX_CANDIDATES_PER_PROPOSAL: usize = 4096;

@@ -3,7 +3,7 @@
 
 use super::shape::{Field, Kind, Shape};
 use super::{
-    MAX_BLOCKS_PER_ANSWER, MAX_CANDIDATES_PER_FETCH, MAX_CANDIDATES_PER_PROPOSAL, MAX_REPLICAS, MAX_WINDOW,
+    MAX_BLOCKS_PER_ANSWER, MAX_CANDIDATES_PER_FETCH, MAX_CANDIDATES_PER_PROPOSAL, MAX_PREPARED, MAX_REPLICAS,
 };
 
 /// An Ed25519 signature has 64 bytes, a P-256 one at most 72.
@@ -85,7 +85,7 @@ static BLOCK_CERTIFICATE: Shape = Shape::of(&[
 static VIEW_CHANGE: Shape = Shape::of(&[
     one(1, "view", NUMBER),
     one(2, "base", Kind::Message(&BLOCK_CERTIFICATE)),
-    many(3, "prepared", Kind::Message(&PREPARED), MAX_WINDOW),
+    many(3, "prepared", Kind::Message(&PREPARED), MAX_PREPARED),
     one(4, "signer", PLACE),
     one(5, "signature", SIGNATURE),
 ]);

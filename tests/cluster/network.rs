@@ -227,6 +227,11 @@ impl Network {
         fs::remove_dir_all(self.layout.replica(id).data()).expect("a directory to wipe");
     }
 
+    pub(crate) fn wipe_ledger(&self, id: u32) {
+        let directory = channel_directory(&self.layout.replica(id).data(), CHANNEL).join("ledger");
+        fs::remove_dir_all(directory).expect("a ledger to wipe");
+    }
+
     pub(crate) fn wipe_log(&self, id: u32) {
         fs::remove_dir_all(self.log(id)).expect("a log to wipe");
     }

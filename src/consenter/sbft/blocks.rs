@@ -32,6 +32,14 @@ struct State {
     ended: bool,
 }
 
+struct EndOnDrop(Arc<Unsynced>);
+
+impl Drop for EndOnDrop {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
+
 /// Starts both threads. They end when the sender of `jobs` is gone, with everything synced, or at
 /// the first failure, which stops the chain.
 pub(super) fn spawn(
@@ -45,14 +53,15 @@ pub(super) fn spawn(
     let (writer, counter, token) = (shared.clone(), unsynced.clone(), shared.tracker.token());
     thread::Builder::new().name(format!("blocks {}", shared.channel())).spawn(move || {
         let _token = token;
+        // However this thread ends, the other one must not wait for it.
+        let counter = EndOnDrop(counter);
         while let Some(job) = jobs.blocking_recv() {
             if let Err(error) = append(&writer, &job) {
                 writer.fail(error);
                 break;
             }
-            counter.added();
+            counter.0.added();
         }
-        counter.end();
     })?;
 
     let (syncer, token) = (shared.clone(), shared.tracker.token());

@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::super::{Errored, NotCommitted};
 use super::log::LogJob;
 use super::notes::{Notes, gauges};
+use super::open::needed_record;
 use super::receive::{Charge, judge_again};
 use super::release::{Promise, To, What};
 use super::repair::Asked;
@@ -79,6 +80,8 @@ pub(super) struct Driver {
     log_bytes: u64,
     compact_bytes: u64,
     compact_due: bool,
+    /// The ledger is durable up to here.
+    durable: Number,
     records: Vec<Bytes>,
     promises: Vec<Promise>,
     blocks: Vec<Arc<CommittedBlock>>,
@@ -120,6 +123,7 @@ impl Driver {
             log_bytes: 0,
             compact_bytes,
             compact_due: false,
+            durable: Number(0),
             records: Vec::new(),
             promises: Vec::new(),
             blocks: Vec::new(),
@@ -144,9 +148,12 @@ impl Driver {
             tokio::select! {
                 biased;
                 () = errored.wait() => return,
-                _ = inlets.loopback.recv_many(&mut own, EVENTS_AT_ONCE) => {}
-                _ = inlets.events.recv_many(&mut events, EVENTS_AT_ONCE) => {}
-                _ = inlets.orders.recv_many(&mut orders, ORDERS), if takes_orders => {}
+                // Nothing received says that whoever sends is gone: the chain cannot go on.
+                received = inlets.loopback.recv_many(&mut own, EVENTS_AT_ONCE) => if received == 0 { return },
+                received = inlets.events.recv_many(&mut events, EVENTS_AT_ONCE) => if received == 0 { return },
+                received = inlets.orders.recv_many(&mut orders, ORDERS), if takes_orders => {
+                    if received == 0 { return }
+                }
                 () = wakeup => {}
             }
             // Whatever woke the task, the others that wait get their turn too.
@@ -232,6 +239,7 @@ impl Driver {
             Event::Wanted { from, digests } => Input::CandidatesWanted { from, digests },
             Event::Blocks { from, blocks } => Input::Blocks { from, blocks },
             Event::Durable(number) => {
+                self.durable = number;
                 self.compact_due = self.log_bytes >= self.compact_bytes;
                 Input::BlocksDurable(number)
             }
@@ -268,6 +276,8 @@ impl Driver {
 
     /// Gives orders to the intake: those that waited for room first.
     fn order(&mut self, now: Time, orders: &mut Vec<Order>) {
+        // Those before are given to the intake already; their answers wait to be worked off.
+        let given = self.answering.len();
         self.stalled.retain(|order| !order.reply.is_closed());
         if !self.stalled.is_empty() && self.intake.has_room() {
             let stalled = std::mem::take(&mut self.stalled);
@@ -275,10 +285,10 @@ impl Driver {
         }
         // Whoever has given up meanwhile was told that it was not accepted.
         self.answering.extend(orders.drain(..).filter(|order| !order.reply.is_closed()));
-        if self.answering.is_empty() {
+        if self.answering.len() == given {
             return;
         }
-        let envelopes = self.answering.iter().map(|order| order.envelope.clone()).collect();
+        let envelopes = self.answering.iter().skip(given).map(|order| order.envelope.clone()).collect();
         self.intake.step(now, IntakeInput::Envelopes(envelopes), &mut self.intake_outputs);
     }
 
@@ -447,7 +457,8 @@ impl Driver {
             self.outlets.log.send(job).await.map_err(|_| Ended)?;
         }
         if std::mem::take(&mut self.compact_due) {
-            let mut live = vec![self.epoch.clone()];
+            // What this leaves out, the ledger must have.
+            let mut live = vec![self.epoch.clone(), needed_record(self.durable)];
             live.extend(self.replica.live_records().iter().map(record::encode));
             self.log_bytes = 0;
             let job = LogJob::Compact { live, upto: self.persisted };
@@ -493,8 +504,14 @@ impl Driver {
 }
 
 impl Drop for Driver {
-    /// However the task ends, the tasks that feed it end too.
+    /// However the task ends, the tasks that feed it end too, and a chain that was neither halted
+    /// nor has said why it failed has failed all the same.
     fn drop(&mut self) {
+        let panicked = std::thread::panicking();
+        self.shared.fail(match panicked {
+            true => "the protocol task met a state that must not be, and stopped; restart the node, and report this",
+            false => "the protocol task has ended, because what serves it has",
+        });
         self.shared.ended.cancel();
     }
 }

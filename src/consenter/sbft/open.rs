@@ -42,6 +42,21 @@ fn epoch_record(domain: &Domain, me: Place) -> Bytes {
     bytes.into()
 }
 
+/// The record that stands second in a compacted log: the records of the blocks up to this one were
+/// left out, because the ledger held those blocks durably.
+pub(super) fn needed_record(durable: Number) -> Bytes {
+    let mut bytes = NEEDED.to_vec();
+    bytes.extend(durable.0.to_be_bytes());
+    bytes.into()
+}
+
+const NEEDED: &[u8] = b"\x07needs the ledger up to ";
+
+fn decode_needed(record: &[u8]) -> Option<Number> {
+    let number = record.strip_prefix(NEEDED)?.try_into().ok()?;
+    Some(Number(u64::from_be_bytes(number)))
+}
+
 /// Opens the log, decides whether this replica may vote, and reads the end of the chain. Blocks
 /// the calling thread.
 pub(super) fn open(
@@ -83,6 +98,10 @@ pub(super) fn open(
     };
     let mut records = Vec::new();
     for (index, bytes) in found.enumerate() {
+        if let Some(needed) = decode_needed(&bytes) {
+            check_ledger(support, needed)?;
+            continue;
+        }
         records.push(
             record::decode(bytes).map_err(|error| {
                 refuse_log(channel, &directory, &format!("record {}: {error}", index + 1))
@@ -104,6 +123,22 @@ pub(super) fn open(
         tip,
         config: replica_config(&config, rules, domain, me, role, last_config),
         intake: intake_config(&config, rules, me, options.pool_bytes),
+    })
+}
+
+/// Errs if the ledger lacks blocks that it once held durably. The log forgot then what this replica
+/// had promised about them, and a replica that takes their numbers for free could help to fork.
+fn check_ledger(support: &dyn ConsenterSupport, needed: Number) -> Result<(), HandleChainError> {
+    if support.height() > needed.0 {
+        return Ok(());
+    }
+    Err(HandleChainError::Ledger {
+        channel: support.chain_id().into(),
+        reason: format!(
+            "it has {} blocks, and had those up to {needed} when the log was written: it was replaced or \
+             removed; put the right one back, or wipe this channel's directory and follow",
+            support.height()
+        ),
     })
 }
 
@@ -231,4 +266,19 @@ fn intake_config(config: &ChannelConfig, rules: &Options, me: Place, pool_bytes:
 pub(super) fn checker(config: &ChannelConfig, domain: Domain) -> Checker<KeyRing> {
     let keys = config.consenters.iter().map(|consenter| (consenter.id, consenter.key.clone()));
     Checker::new(domain, KeyRing::new(keys.collect()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_record_of_what_the_ledger_must_hold_is_no_other_record() {
+        let record = needed_record(Number(513));
+        assert_eq!(decode_needed(&record), Some(Number(513)));
+        assert_eq!(decode_needed(&record[..record.len() - 1]), None);
+        assert!(record::decode(record).is_err());
+        let domain = Domain { genesis: crate::header::sha256(b"genesis"), era: Era(0) };
+        assert_eq!(decode_needed(&epoch_record(&domain, Place(1))), None);
+    }
 }

@@ -18,9 +18,9 @@ use crate::wire::checker::{Rejection, check_candidate};
 /// Longer frames are view changes and new views, with many signatures: they are checked on the
 /// worker threads.
 const LONG_FRAME: usize = 4096;
-/// After an invalid candidate its origin's stream is not read for this long: honest replicas send
+/// After an invalid candidate its sender's stream is not read for this long: honest replicas send
 /// none, except around a change of configuration.
-const PENALTY: Duration = Duration::from_millis(200);
+pub(super) const PENALTY: Duration = Duration::from_millis(200);
 
 /// Starts a task for the votes of each peer. While one is behind, its stream is not read.
 pub(super) fn votes(shared: &Arc<Shared>, inbox: Inbox, events: &mpsc::Sender<Event>) {

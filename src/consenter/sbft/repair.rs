@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::receive::{Judged, judge, refused};
+use super::receive::{Judged, PENALTY, judge, refused};
 use super::shared::{Event, Shared, offload};
 use crate::transport::{Class, Inbox, PeerInbox};
 use crate::types::{CommittedBlock, Number, Place, Verified};
@@ -105,8 +105,12 @@ async fn peer_frames(
                 Event::Blocks { from, blocks }
             }
         };
+        let penalty = matches!(event, Event::Invalid { .. });
         if events.send(event).await.is_err() {
             return;
+        }
+        if penalty {
+            tokio::time::sleep(PENALTY).await;
         }
     }
 }

@@ -139,7 +139,7 @@ fn identifier_headers() {
 #[test]
 fn lists_of_nothing_are_refused_before_they_take_memory() {
     let mut element = vec![0x1a, 0]; // an empty prepared certificate
-    element = element.repeat(MAX_WINDOW + 1);
+    element = element.repeat(MAX_PREPARED + 1);
     let frame = |field: u8, body: &[u8]| {
         let mut bytes = vec![field << 3 | 2];
         prost::encoding::encode_varint(body.len() as u64, &mut bytes);
@@ -147,7 +147,7 @@ fn lists_of_nothing_are_refused_before_they_take_memory() {
         Bytes::from(bytes)
     };
     let error = message::decode(frame(5, &element)).expect_err("too many");
-    assert_eq!(error.problem, Problem::TooMany { max: MAX_WINDOW });
+    assert_eq!(error.problem, Problem::TooMany { max: MAX_PREPARED });
     let digests = frame(1, &[10, 0].repeat(1 << 20));
     assert!(repair::decode(digests).is_err());
     let candidate = Bytes::from([0x1a, 0].repeat(1 << 20));
