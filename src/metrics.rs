@@ -77,6 +77,26 @@ pub const REFUSED: &str = "sbft_peer_messages_refused_total";
 pub const REACHABLE: &str = "sbft_reachable";
 /// Counter: frames dropped because a peer's queue was full or it was not connected. Labels peer, class.
 pub const TRANSPORT_DROPPED: &str = "cluster_comm_msg_dropped_count";
+/// Counter: frames handed to QUIC. Labels peer, class (votes, bulk, repair).
+pub const TRANSPORT_FRAMES_SENT: &str = "sbft_transport_frames_sent_total";
+/// Counter: bytes of those frames. Labels peer, class.
+pub const TRANSPORT_BYTES_SENT: &str = "sbft_transport_bytes_sent_total";
+/// Counter: frames received. Labels peer, class.
+pub const TRANSPORT_FRAMES_RECEIVED: &str = "sbft_transport_frames_received_total";
+/// Counter: bytes of those frames. Labels peer, class.
+pub const TRANSPORT_BYTES_RECEIVED: &str = "sbft_transport_bytes_received_total";
+/// Counter: streams reset because of what the peer sent. Labels peer, reason.
+pub const TRANSPORT_STREAMS_RESET: &str = "sbft_transport_streams_reset_total";
+/// Counter: connections that did not come about, dialled or dialling.
+pub const TRANSPORT_HANDSHAKES_FAILED: &str = "sbft_transport_handshakes_failed_total";
+/// Gauge: 1 while the peer is connected. Label peer.
+pub const TRANSPORT_CONNECTED: &str = "sbft_transport_connected";
+/// Gauge, seconds: QUIC's smoothed round-trip time. Label peer.
+pub const TRANSPORT_ROUND_TRIP: &str = "sbft_transport_round_trip_seconds";
+/// Gauge: packets lost on the present connection. Label peer.
+pub const TRANSPORT_PACKETS_LOST: &str = "sbft_transport_packets_lost";
+/// Gauge, bytes: QUIC's congestion window. Label peer.
+pub const TRANSPORT_CONGESTION_WINDOW: &str = "sbft_transport_congestion_window_bytes";
 
 /// Gives every metric its help text. Call once, after a recorder is installed.
 pub fn describe_all() {
@@ -123,4 +143,18 @@ pub fn describe_all() {
     describe_counter!(REFUSED, "What peers sent and was refused.");
     describe_gauge!(REACHABLE, "Consenters reachable, this one included.");
     describe_counter!(TRANSPORT_DROPPED, "Frames dropped for a peer that is slow or down.");
+    describe_counter!(TRANSPORT_FRAMES_SENT, "Frames handed to QUIC.");
+    describe_counter!(TRANSPORT_BYTES_SENT, Unit::Bytes, "Bytes of frames handed to QUIC.");
+    describe_counter!(TRANSPORT_FRAMES_RECEIVED, "Frames received from a peer.");
+    describe_counter!(TRANSPORT_BYTES_RECEIVED, Unit::Bytes, "Bytes of frames received from a peer.");
+    describe_counter!(TRANSPORT_STREAMS_RESET, "Streams reset because of what the peer sent.");
+    describe_counter!(TRANSPORT_HANDSHAKES_FAILED, "Connections between replicas that did not come about.");
+    describe_gauge!(TRANSPORT_CONNECTED, "1 while the peer is connected.");
+    describe_gauge!(TRANSPORT_ROUND_TRIP, Unit::Seconds, "Smoothed round-trip time to the peer.");
+    describe_gauge!(TRANSPORT_PACKETS_LOST, "Packets lost on the present connection to the peer.");
+    describe_gauge!(
+        TRANSPORT_CONGESTION_WINDOW,
+        Unit::Bytes,
+        "What may be on its way to the peer unacknowledged."
+    );
 }

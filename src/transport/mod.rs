@@ -15,7 +15,7 @@ mod queue;
 mod receive;
 mod send;
 mod socket;
-pub mod stats;
+mod stats;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -27,7 +27,7 @@ use std::time::Duration;
 
 use quinn::{Connection, Endpoint, Incoming, TokioRuntime};
 use rustls::pki_types::CertificateDer;
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -102,6 +102,8 @@ struct Shared {
     connections: Mutex<BTreeMap<u32, Arc<watch::Sender<Option<Connection>>>>>,
     channels: Mutex<BTreeMap<String, Arc<Channel>>>,
     closed: CancellationToken,
+    /// Rings when peers are named. No call is answered before: everyone would be a stranger.
+    named: Notify,
     bad_handshakes: Seldom,
     bad_streams: Seldom,
 }
@@ -155,6 +157,7 @@ impl Transport {
             connections: Mutex::default(),
             channels: Mutex::default(),
             closed: CancellationToken::new(),
+            named: Notify::new(),
             bad_handshakes: Seldom::default(),
             bad_streams: Seldom::default(),
         });
@@ -191,6 +194,7 @@ impl Transport {
             }
         }
         self.shared.pins.replace(pins);
+        self.shared.named.notify_one();
         let mut entries = self.shared.peers();
         entries.retain(|_, entry| {
             let stays = peers.contains(&entry.peer);
@@ -340,6 +344,10 @@ impl Shared {
 /// are under way at a time.
 async fn accept(shared: Arc<Shared>) {
     let handshakes = Arc::new(Semaphore::new(HANDSHAKES));
+    tokio::select! {
+        () = shared.named.notified() => {}
+        () = shared.closed.cancelled() => return,
+    }
     while let Some(incoming) = shared.endpoint.accept().await {
         let address = incoming.remote_address();
         // Under load a caller must first show that it is where it says; that costs us nothing.

@@ -16,7 +16,9 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
+use rustls::{
+    CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, SignatureScheme,
+};
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
@@ -233,5 +235,12 @@ impl ClientCertVerifier for PinnedClients {
 }
 
 fn stranger() -> Error {
-    Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure)
+    Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(
+        NotTheOneInTheChannelConfiguration,
+    ))))
 }
+
+/// rustls shows the type's name, so that is what people read in the log.
+#[derive(Debug, thiserror::Error)]
+#[error("not the certificate that the channel configuration has for this replica")]
+struct NotTheOneInTheChannelConfiguration;
