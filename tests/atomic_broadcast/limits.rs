@@ -1,12 +1,16 @@
 //! What one client can make the node hold, and how the service ends.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use sbft::node_config::Success;
 use sbft::proto::common::Status;
 use sbft::proto::orderer::{BroadcastResponse, DeliverResponse};
+use sbft::types::Number;
 use tonic::Code;
 
+use crate::chain::Script;
 use crate::world::{NEWEST, OLDEST, Setup, World, at, range};
 
 const BROADCAST: &str = "/orderer.AtomicBroadcast/Broadcast";
@@ -62,6 +66,33 @@ async fn a_message_above_the_limit_is_resource_exhausted_for_its_stream_only() {
     stream.send_bytes(Bytes::from(vec![0; 10_001]));
     assert_eq!(stream.next().await.unwrap_err().code(), Code::ResourceExhausted);
     client.broadcast().await.accepted(world.member().envelope(b"x").await).await;
+}
+
+#[tokio::test]
+async fn a_stream_has_a_bounded_number_of_envelopes_waiting_for_their_commit() {
+    const PIPELINE: usize = 4;
+    let script = Script::new();
+    let mut setup = Setup { consenter: Arc::new(script.clone()), ..Setup::default() };
+    setup.options.broadcast.success = Success::Committed;
+    setup.options.broadcast.pipeline = PIPELINE;
+    let world = World::with(setup).await;
+    let member = world.member();
+    let mut stream = world.client().await.broadcast().await;
+    for index in 0..100_u8 {
+        stream.send(member.envelope(&[index]).await);
+    }
+    let mut committed = 0_u64;
+    while committed < 100 {
+        let waiting = script.commits();
+        // One is looked at by the answering side and one waits for room beside those queued.
+        assert!(waiting.len() <= PIPELINE + 2, "{} envelopes wait at once", waiting.len());
+        for commit in waiting {
+            commit.send(Number(committed)).unwrap();
+            assert_eq!(stream.answer().await, (Status::Success, committed.to_string()));
+            committed += 1;
+        }
+        tokio::task::yield_now().await;
+    }
 }
 
 #[tokio::test]
