@@ -200,7 +200,8 @@ pub struct LimitsConfig {
     /// time; raising it keeps dead clients' streams for longer. Default `2h`.
     #[serde(with = "text")]
     pub keepalive_interval: Duration,
-    /// How long a probe may go unanswered, and a TLS handshake may take. Default `20s`.
+    /// How long a probe may go unanswered, a TLS handshake may take, and a new connection may say
+    /// nothing. Default `20s`.
     #[serde(with = "text")]
     pub keepalive_timeout: Duration,
     /// How long open streams may take to end when the node stops. Default `5s`.

@@ -92,7 +92,7 @@ const COMMENTS: &[(&str, &str)] = &[
     ),
     (
         "limits.keepalive_timeout",
-        "How long a probe may go unanswered, and a TLS handshake may take. Raising it keeps dead\nclients' connections longer.",
+        "How long a probe may go unanswered, a TLS handshake may take, and a new connection may say\nnothing. Raising it keeps dead clients' connections longer.",
     ),
     (
         "limits.shutdown_grace",

@@ -12,6 +12,7 @@ use futures::Stream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Sleep;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::transport::server::Connected;
 use tracing::{debug, warn};
@@ -21,6 +22,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Connections beyond the limit that are kept just long enough to be told so.
 const OVER_LIMIT: usize = 64;
+
+/// How long an operator's new connection may say nothing.
+const OPERATORS_OPENING: Duration = Duration::from_secs(20);
 
 /// What is known of a client's connection.
 #[derive(Clone, Copy, Debug)]
@@ -35,57 +39,79 @@ pub(super) struct Connection {
     over_limit: bool,
     /// Done when the connection must end, whatever its client does.
     cut: Pin<Box<WaitForCancellationFutureOwned>>,
+    /// Until when the client must have said something; none once it has.
+    opening: Option<Pin<Box<Sleep>>>,
     _permit: OwnedSemaphorePermit,
 }
 
-/// The connections of `listener`, at most `limit` and a few more, for as long as it is polled.
-/// Never ends and never fails: what the system refuses is logged and tried again. Once `cut` is
-/// cancelled all connections fail.
-pub(super) fn accept(
-    listener: TcpListener,
-    limit: usize,
-    cut: CancellationToken,
-) -> impl Stream<Item = io::Result<Connection>> {
-    let places = Arc::new(Semaphore::new(limit));
-    let spare = Arc::new(Semaphore::new(OVER_LIMIT));
-    Box::pin(futures::stream::unfold(
-        (listener, places, spare, cut),
-        async |(listener, places, spare, cut)| {
-            let connection = next(&listener, &places, &spare, &cut).await;
-            Some((Ok(connection), (listener, places, spare, cut)))
-        },
-    ))
+/// What [`accept`] lets in.
+pub(super) struct Admission {
+    /// Connections at once.
+    pub(super) limit: usize,
+    /// How long a new connection may say nothing.
+    pub(super) opening: Duration,
+    /// Once cancelled, all connections fail.
+    pub(super) cut: CancellationToken,
 }
 
-async fn next(
-    listener: &TcpListener,
-    places: &Arc<Semaphore>,
-    spare: &Arc<Semaphore>,
-    cut: &CancellationToken,
-) -> Connection {
-    loop {
-        let (stream, client) = match listener.accept().await {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                warn!(%error, "a client's connection cannot be accepted");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
+/// The connections of `listener`, as many as are admitted and a few more to be told so, for as
+/// long as it is polled. Never ends and never fails: what the system refuses is logged and tried
+/// again.
+pub(super) fn accept(
+    listener: TcpListener,
+    admission: Admission,
+) -> impl Stream<Item = io::Result<Connection>> {
+    let acceptor = Acceptor {
+        places: Arc::new(Semaphore::new(admission.limit)),
+        spare: Arc::new(Semaphore::new(OVER_LIMIT)),
+        listener,
+        admission,
+    };
+    Box::pin(futures::stream::unfold(acceptor, async |acceptor| {
+        let connection = acceptor.next().await;
+        Some((Ok(connection), acceptor))
+    }))
+}
+
+struct Acceptor {
+    listener: TcpListener,
+    admission: Admission,
+    places: Arc<Semaphore>,
+    spare: Arc<Semaphore>,
+}
+
+impl Acceptor {
+    async fn next(&self) -> Connection {
+        loop {
+            let (stream, client) = match self.listener.accept().await {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    warn!(%error, "a client's connection cannot be accepted");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
+            };
+            let place = Arc::clone(&self.places).try_acquire_owned().map(|permit| (permit, false));
+            let place =
+                place.or_else(|_| Arc::clone(&self.spare).try_acquire_owned().map(|permit| (permit, true)));
+            let Ok((permit, over_limit)) = place else {
+                debug!(%client, "connection closed: far too many");
                 continue;
+            };
+            if over_limit {
+                debug!(%client, "connection beyond the limit");
             }
-        };
-        let place = Arc::clone(places).try_acquire_owned().map(|permit| (permit, false));
-        let place = place.or_else(|_| Arc::clone(spare).try_acquire_owned().map(|permit| (permit, true)));
-        let Ok((permit, over_limit)) = place else {
-            debug!(%client, "connection closed: far too many");
-            continue;
-        };
-        if over_limit {
-            debug!(%client, "connection beyond the limit");
+            if let Err(error) = stream.set_nodelay(true) {
+                debug!(%client, %error, "TCP_NODELAY");
+            }
+            return Connection {
+                stream,
+                over_limit,
+                cut: Box::pin(self.admission.cut.clone().cancelled_owned()),
+                opening: Some(Box::pin(tokio::time::sleep(self.admission.opening))),
+                _permit: permit,
+            };
         }
-        if let Err(error) = stream.set_nodelay(true) {
-            debug!(%client, %error, "TCP_NODELAY");
-        }
-        let cut = Box::pin(cut.clone().cancelled_owned());
-        return Connection { stream, over_limit, cut, _permit: permit };
     }
 }
 
@@ -103,13 +129,23 @@ impl AsyncRead for Connection {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        match Pin::new(&mut self.stream).poll_read(cx, buffer) {
-            // Every connection reads whenever it waits, so this is where its task is woken.
-            Poll::Pending if self.cut.as_mut().poll(cx).is_ready() => {
-                Poll::Ready(Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the node has stopped")))
-            }
-            outcome => outcome,
+        let outcome = Pin::new(&mut self.stream).poll_read(cx, buffer);
+        if outcome.is_ready() {
+            self.opening = None;
+            return outcome;
         }
+        // Every connection reads whenever it waits, so this is where its task is woken.
+        if self.cut.as_mut().poll(cx).is_ready() {
+            let error = io::Error::new(io::ErrorKind::ConnectionAborted, "the node has stopped");
+            return Poll::Ready(Err(error));
+        }
+        if let Some(opening) = &mut self.opening
+            && opening.as_mut().poll(cx).is_ready()
+        {
+            let error = io::Error::new(io::ErrorKind::TimedOut, "the client said nothing");
+            return Poll::Ready(Err(error));
+        }
+        Poll::Pending
     }
 }
 
@@ -163,7 +199,8 @@ impl axum::serve::Listener for Bounded {
             match self.listener.accept().await {
                 Ok((stream, client)) => {
                     let cut = Box::pin(self.cut.clone().cancelled_owned());
-                    return (Connection { stream, over_limit: false, cut, _permit: permit }, client);
+                    let opening = Some(Box::pin(tokio::time::sleep(OPERATORS_OPENING)));
+                    return (Connection { stream, over_limit: false, cut, opening, _permit: permit }, client);
                 }
                 Err(error) => {
                     warn!(%error, "an operator's connection cannot be accepted");

@@ -141,8 +141,12 @@ impl Service {
         let (reporter, router) = router(&shared).await?;
         let stopping = shared.stopping.clone();
         let cut = CancellationToken::new();
-        let connections = limits.connections.min(Semaphore::MAX_PERMITS);
-        let incoming = incoming::accept(listener, connections, cut.clone());
+        let admission = incoming::Admission {
+            limit: limits.connections.min(Semaphore::MAX_PERMITS),
+            opening: limits.keepalive_timeout,
+            cut: cut.clone(),
+        };
+        let incoming = incoming::accept(listener, admission);
         let server = tokio::spawn(async move {
             let serving = router.serve_with_incoming_shutdown(incoming, stopping.cancelled_owned());
             if let Err(error) = serving.await {

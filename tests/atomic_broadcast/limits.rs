@@ -8,10 +8,11 @@ use sbft::node_config::Success;
 use sbft::proto::common::Status;
 use sbft::proto::orderer::{BroadcastResponse, DeliverResponse};
 use sbft::types::Number;
+use tokio::io::AsyncReadExt as _;
 use tonic::Code;
 
 use crate::chain::Script;
-use crate::world::{NEWEST, OLDEST, Setup, World, at, range};
+use crate::world::{DEADLINE, NEWEST, OLDEST, Setup, World, at, range};
 
 const BROADCAST: &str = "/orderer.AtomicBroadcast/Broadcast";
 const DELIVER: &str = "/orderer.AtomicBroadcast/Deliver";
@@ -127,4 +128,19 @@ async fn a_client_that_goes_away_while_it_waits_leaves_nothing_behind() {
         stream.send(world.member().seek(&range(NEWEST, at(u64::MAX))).await);
         stream.number(0).await;
     }
+}
+
+#[tokio::test]
+async fn a_connection_that_says_nothing_gives_its_place_back() {
+    let mut setup = Setup::default();
+    setup.options.limits.connections = 1;
+    setup.options.limits.keepalive_timeout = Duration::from_millis(100);
+    let world = World::with(setup).await;
+    let mut silent = tokio::net::TcpStream::connect(world.service.address()).await.unwrap();
+    let mut byte = [0];
+    // What the server says first (HTTP/2 settings) does not matter; then comes the end.
+    let ended = async { while let Ok(1..) = silent.read(&mut byte).await {} };
+    tokio::time::timeout(DEADLINE, ended).await.expect("the connection ends in time");
+    let mut stream = world.client().await.broadcast().await;
+    stream.accepted(world.member().envelope(b"x").await).await;
 }
