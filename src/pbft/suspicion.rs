@@ -12,6 +12,9 @@ use crate::types::{Digest, Number, Place, Time};
 
 /// How many measurements are kept of the primary's delay and of the round time.
 const SAMPLES: usize = 16;
+/// A replica alone sends its candidates to everyone at the first, second, fourth, … forward, and at
+/// every multiple of this.
+const SPREAD_EVERY: u32 = 16;
 /// A primary's delay below this is never slow, whatever the round time.
 const DELAY_FLOOR: Duration = Duration::from_millis(50);
 
@@ -119,9 +122,12 @@ impl Replica {
     }
 
     /// Sends a waiting candidate to the primary. A replica that is in no active view, and so may be
-    /// behind or ahead of the others, sends it to the primaries that the others follow too.
+    /// behind or ahead of the others, sends it to the primaries that the others follow too, and now
+    /// and then to everyone: if the primary censors it, others must hold it to complain as well.
     fn forward(&mut self, digest: &Digest, out: &mut Vec<Output>) {
         let (view, ordered, me, n, now) = (self.view, self.ordered, self.config.me, self.config.n, self.now);
+        let (votes, leaving) = (self.votes(), self.phase == Phase::Leaving);
+        let no_quorum_left = self.change_deadline.is_none();
         let mut targets = vec![view.primary(n)];
         if self.phase != Phase::Active || !self.votes() {
             let others =
@@ -136,6 +142,10 @@ impl Replica {
         }
         watch.forwards += 1;
         watch.forwarded = now;
+        let alone = !votes || leaving && no_quorum_left;
+        if alone && (watch.forwards.is_power_of_two() || watch.forwards.is_multiple_of(SPREAD_EVERY)) {
+            targets = (0..n as u16).map(Place).collect();
+        }
         if watch.forwards == 2 {
             watch.passed_from = ordered;
         }
@@ -237,7 +247,7 @@ impl Replica {
             out.push(Output::Release { origin: from, digest });
         }
         if sequence != self.config.config_sequence || !self.fetches.is_wanted(&digest) {
-            return; // only what a proposal names is worth remembering: that bounds the set
+            return; // only what a proposal names is worth remembering
         }
         self.fetches.found(&digest);
         self.invalid.insert(digest);

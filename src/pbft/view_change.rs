@@ -152,6 +152,7 @@ impl Replica {
             slot.prepares.retain(|view, _| *view >= oldest);
             slot.pending.retain(|view, _| *view >= oldest);
         }
+        self.invalid.clear(); // what a proposal names is asked for anew: that bounds the set
         self.work_since = self.work_since.map(|_| self.now);
         self.delays.clear();
         self.room_since = self.now;

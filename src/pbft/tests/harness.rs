@@ -79,7 +79,6 @@ pub(super) fn sign(me: Place, unsigned: Unsigned) -> Message {
     }
 }
 
-#[allow(dead_code)]
 pub(super) fn message(from: u16, message: Message) -> Input {
     Input::Message { from: Place(from), message: Verified::vouch(message) }
 }
@@ -92,7 +91,6 @@ pub(super) fn given(from: u16, candidate: &Arc<Candidate>) -> Input {
     }
 }
 
-#[allow(dead_code)]
 pub(super) fn recovered(config: Config, records: Vec<Record>) -> (Replica, Vec<Output>) {
     let mut outputs = Vec::new();
     let tip = ChainTip { hash: GENESIS, number: Number(0), certificate: None, recent: Vec::new() };

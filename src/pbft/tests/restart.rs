@@ -1,1 +1,143 @@
-//! restart
+//! A restart brings back the promises: same view, same votes, nothing else.
+
+use std::time::Duration;
+
+use super::harness::{World, candidate, recovered};
+use crate::pbft::message::{Message, Unsigned};
+use crate::pbft::{Input, Output, Record};
+use crate::types::{Place, View};
+
+/// Everything up to commits that are all lost: each replica has accepted and prepared block 1.
+fn prepared_world() -> World {
+    let mut world = World::new(4);
+    world.lose = Box::new(|_, _, input| match input {
+        Input::Message { message, .. } => matches!(message.get(), Message::Commit(_)),
+        _ => false,
+    });
+    world.submit(&candidate(1, 0, &["a"]));
+    world.settle();
+    world
+}
+
+fn broadcasts(outputs: &[Output]) -> Vec<&Unsigned> {
+    let unsigned = |output| match output {
+        &Output::Broadcast(ref unsigned) => Some(unsigned),
+        _ => None,
+    };
+    outputs.iter().filter_map(unsigned).collect()
+}
+
+#[test]
+fn accepted_and_prepared_are_voted_for_again_in_the_same_view() {
+    let world = prepared_world();
+    for me in 0..4 {
+        let (replica, outputs) = recovered(world.configs[me].clone(), world.nodes[me].log.clone());
+        let again = broadcasts(&outputs);
+        match me {
+            0 => assert!(matches!(again[0], Unsigned::PrePrepare { view: View(0), .. })),
+            _ => assert!(matches!(again[0], Unsigned::Prepare(vote) if vote.view == View(0))),
+        }
+        assert!(matches!(again[1], Unsigned::Commit(vote) if vote.view == View(0)));
+        assert_eq!(again.len(), 2);
+        assert!(replica.probe().active);
+        assert!(
+            !outputs.iter().any(|output| matches!(output, Output::Persist(_))),
+            "all of it is in the log"
+        );
+    }
+}
+
+#[test]
+fn a_log_of_only_the_live_records_recovers_the_same() {
+    let mut world = prepared_world();
+    world.run(Duration::from_millis(650)); // into a view change, or past it
+    for me in 0..4 {
+        let node = &world.nodes[me];
+        let live = node.replica.as_ref().expect("it is up").live_records();
+        let (from_all, outputs_of_all) = recovered(world.configs[me].clone(), node.log.clone());
+        let (from_live, outputs_of_live) = recovered(world.configs[me].clone(), live);
+        assert_eq!(broadcasts(&outputs_of_all), broadcasts(&outputs_of_live));
+        assert_eq!(from_all.probe(), from_live.probe());
+        assert_eq!(from_all.live_records(), from_live.live_records());
+    }
+}
+
+#[test]
+fn a_replica_that_asked_for_a_view_comes_back_asking_for_it_with_its_certificates() {
+    let world = prepared_world();
+    let mut log = world.nodes[3].log.clone();
+    log.push(Record::ViewChange(View(5)));
+    let (replica, outputs) = recovered(world.configs[3].clone(), log);
+    let again = broadcasts(&outputs);
+    assert!(
+        matches!(again[..], [Unsigned::ViewChange(change)] if change.view == View(5) && change.prepared.len() == 1),
+        "{again:?}"
+    );
+    assert_eq!((replica.probe().view, replica.probe().active), (View(5), false));
+}
+
+#[test]
+fn all_replicas_restart_at_once_and_go_on_with_what_they_had_prepared() {
+    let mut world = prepared_world();
+    world.lose = Box::new(|_, _, _| false);
+    for me in 0..4 {
+        world.stop(me);
+    }
+    world.queue.clear();
+    for me in 0..4 {
+        world.start(me);
+    }
+    world.run(Duration::from_secs(1));
+    for me in 0..4 {
+        assert_eq!(world.chain(me), ["a"]);
+        assert_eq!(world.probe(me).view, View(0));
+    }
+}
+
+#[test]
+fn views_never_go_back_over_restarts() {
+    let mut world = World::new(4);
+    world.stop(0);
+    world.submit(&candidate(1, 0, &["a"]));
+    world.run(Duration::from_secs(3));
+    for me in 1..4 {
+        assert_eq!(world.probe(me).view, View(1));
+        world.stop(me);
+        world.start(me);
+        assert_eq!(world.probe(me).view, View(1), "r{me}");
+        assert!(world.probe(me).active, "r{me}");
+    }
+    world.submit(&candidate(2, 0, &["b"]));
+    world.run(Duration::from_secs(1));
+    assert_eq!(world.chain(1), ["a", "b"]);
+}
+
+#[test]
+fn a_restarted_primary_sends_the_new_view_that_it_had_chosen_and_no_other() {
+    let mut world = World::new(4);
+    world.stop(0);
+    let mut chosen = None;
+    world.lose = Box::new(move |_, _, input| match input {
+        Input::Message { message, .. } => matches!(message.get(), Message::NewView(_)),
+        _ => false,
+    });
+    world.submit(&candidate(2, 0, &["a"]));
+    for _ in 0..200 {
+        world.run(Duration::from_millis(10));
+        chosen = world.nodes[1].log.iter().find_map(|record| match record {
+            Record::NewViewChosen(body) => Some(body.clone()),
+            _ => None,
+        });
+        if chosen.is_some() {
+            break;
+        }
+    }
+    let chosen = chosen.expect("the primary of view 1 chose view-changes");
+    let (_, outputs) = recovered(world.configs[1].clone(), world.nodes[1].log.clone());
+    let again = broadcasts(&outputs);
+    assert!(
+        matches!(again[..], [Unsigned::ViewChange(_), Unsigned::NewView(body)] if *body == *chosen),
+        "{again:?}"
+    );
+    assert_eq!(Place(1), chosen.view.primary(4));
+}

@@ -1,1 +1,111 @@
-//! suspicion
+//! Which primaries are given up on, and which are not.
+
+use std::time::Duration;
+
+use super::harness::{World, candidate, given};
+use crate::pbft::message::{Message, Unsigned};
+use crate::pbft::{Input, Note, Output};
+use crate::types::{Place, View};
+
+#[test]
+fn an_idle_network_suspects_nobody() {
+    let mut world = World::new(4);
+    world.run(Duration::from_secs(60));
+    for me in 0..4 {
+        assert_eq!(world.probe(me).view, View(0));
+    }
+}
+
+#[test]
+fn a_candidate_that_the_primary_never_got_is_sent_to_it_before_anyone_complains() {
+    let mut world = World::new(4);
+    let lost = candidate(2, 0, &["a"]);
+    for to in 1..4 {
+        world.step(to, given(2, &lost));
+    }
+    world.run(Duration::from_secs(2));
+    let sent = |output: &(Place, Output)| matches!(output, (Place(2), Output::SendCandidate(Place(0), _)));
+    assert!(world.outputs.iter().any(sent), "the origin sends it");
+    for me in 0..4 {
+        assert_eq!(world.chain(me), ["a"]);
+        assert_eq!(world.probe(me).view, View(0));
+    }
+}
+
+#[test]
+fn a_primary_that_passes_over_one_origin_for_ever_is_replaced_though_others_commit() {
+    let mut world = World::new(4);
+    world.lose = Box::new(|_, to, input| match input {
+        Input::Candidate { candidate, .. } => to == Place(0) && candidate.get().origin == Place(2),
+        _ => false,
+    });
+    world.submit(&candidate(2, 0, &["censored"]));
+    for step in 0..200u64 {
+        world.submit(&candidate(1, step, &[&format!("e{step}")]));
+        world.run(Duration::from_millis(50));
+    }
+    assert!(world.chain(1).contains(&"censored".to_owned()));
+    assert!(world.probe(1).view >= View(1));
+}
+
+#[test]
+fn a_backlog_is_no_reason_to_suspect_an_honest_primary() {
+    let mut world = World::new(4);
+    let mut sequence = [0u64; 4];
+    for _ in 0..300 {
+        // Each origin keeps its quota full all the time.
+        for origin in 0..4u16 {
+            while world.probe(usize::from(origin)).waiting < 8 && sequence[usize::from(origin)] < 2_000 {
+                let next = &mut sequence[usize::from(origin)];
+                let names: Vec<String> = (0..7).map(|nth| format!("{origin}-{next}-{nth}")).collect();
+                let names: Vec<&str> = names.iter().map(String::as_str).collect();
+                world.submit(&candidate(origin, *next, &names));
+                *next += 1;
+                for _ in 0..8 {
+                    let Some((_, to, input)) = world.queue.pop_front() else { break };
+                    world.step(to.index(), input);
+                }
+            }
+        }
+        world.run(Duration::from_millis(20));
+    }
+    for me in 0..4 {
+        assert_eq!(world.probe(me).view, View(0), "r{me}");
+    }
+}
+
+#[test]
+fn a_slow_primary_is_replaced_though_it_proposes_everything_in_the_end() {
+    let mut world = World::new(4);
+    world.lose = Box::new(|from, to, input| match input {
+        // The primary's proposals get out only by what backups are sent later: see below.
+        Input::Message { message, .. } => {
+            from == Place(0) && to != Place(0) && matches!(message.get(), Message::PrePrepare(_))
+        }
+        _ => false,
+    });
+    let mut step = 0;
+    while world.probe(1).view == View(0) && step < 100 {
+        let known = world.outputs.len();
+        world.submit(&candidate(1, step, &[&format!("e{step}")]));
+        world.run(Duration::from_millis(300));
+        let held: Vec<_> = world.outputs[known..]
+            .iter()
+            .filter_map(|(from, output)| match output {
+                Output::Broadcast(unsigned @ Unsigned::PrePrepare { .. }) if *from == Place(0) => {
+                    Some(super::harness::sign(Place(0), unsigned.clone()))
+                }
+                _ => None,
+            })
+            .collect();
+        for message in held {
+            for to in 1..4 {
+                world.step(to, super::harness::message(0, message.clone()));
+            }
+        }
+        world.run(Duration::from_millis(50));
+        step += 1;
+    }
+    let slow = |output: &(Place, Output)| matches!(&output.1, Output::Note(Note::Suspected { reason, .. }) if reason.contains("to propose"));
+    assert!(world.outputs.iter().any(slow), "suspected for its slowness after {step} blocks");
+}
