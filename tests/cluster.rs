@@ -2,6 +2,8 @@
 //! directories, real signatures. What only whole processes can show (kill -9, gRPC) is tested
 //! elsewhere.
 
+#[path = "cluster/blocks.rs"]
+mod blocks;
 #[path = "cluster/chain_interface.rs"]
 mod chain_interface;
 #[path = "cluster/network.rs"]
@@ -201,7 +203,7 @@ async fn a_replica_that_cannot_sign_is_silent_and_votes_again_when_it_can() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn two_channels_share_one_transport_and_do_not_mix() {
+async fn case_100_two_channels_share_one_transport_and_do_not_mix() {
     let mut network = Network::create_channels(4, &["first", "second"]).await;
     network.start_all().await;
     let first = network.order_on("first", 1, 5).await;

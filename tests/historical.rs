@@ -122,6 +122,7 @@ fn test_backlog_reordering_case_73_votes_come_before_the_pre_prepare() {
 fn test_view_change_with_retransmission_case_80_all_prepares_of_view_0_lost() {
     let mut net = Net::new(4);
     net.drop_in_view(&[Kind::Prepare], 0).submit("r1", &[0]).run(5000).expect(0..4, &["r1"]);
+    assert!((0..4).all(|place| net.view(place) >= 1), "everyone left view 0");
 }
 
 #[test]

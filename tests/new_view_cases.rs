@@ -1,5 +1,6 @@
-//! What follows from a new-view, asked of a single replica: the historical xset cases restated
-//! for the per-number rule, and block signatures that are not what everybody computes.
+//! What a single replica makes of what it hears: the historical xset cases restated for the
+//! per-number rule, proposals that break a rule, and block signatures that are not what everybody
+//! computes.
 
 use std::sync::Arc;
 
@@ -51,10 +52,22 @@ impl One {
     }
 
     fn candidate(&mut self, index: u64) -> Arc<Candidate> {
-        let candidate = workload::candidate(Place(2), index, vec![workload::envelope(index, 0)]);
-        let verified = signing::verified_candidate(&self.workload, &candidate).expect("a submitted envelope");
-        self.step(Input::Candidate { from: Place(2), candidate: verified, config_sequence: 0 });
-        candidate
+        self.hold(workload::candidate(Place(2), index, vec![workload::envelope(index, 0)]), 0);
+        workload::candidate(Place(2), index, vec![workload::envelope(index, 0)])
+    }
+
+    /// A candidate arrives that was found valid under this config sequence.
+    fn hold(&mut self, candidate: Arc<Candidate>, config_sequence: u64) -> Vec<Output> {
+        let verified = signing::verified_candidate(&self.workload, &candidate).expect("submitted envelopes");
+        self.step(Input::Candidate { from: candidate.origin, candidate: verified, config_sequence })
+    }
+
+    /// The primary of view 0 proposes this; what comes of it.
+    fn propose(&mut self, proposal: Proposal) -> Vec<Output> {
+        let unsigned = Unsigned::PrePrepare { view: View(0), proposal: Arc::new(proposal) };
+        let message = self.keys.seal(Place(0), unsigned, 0);
+        let message = self.keys.check(message).expect("properly signed");
+        self.step(Input::Message { from: Place(0), message })
     }
 
     fn proposal(&self, number: u64, parent: Digest, candidate: &Candidate) -> Arc<Proposal> {
@@ -228,6 +241,149 @@ fn case_87_per_number_rule_keeps_what_extends_and_stops_where_it_does_not() {
     ];
     let expected = vec![vote(&one, &val2)];
     assert_eq!(one.enter(changes), expected, "block 3 stood on what lost");
+}
+
+fn votes(outputs: &[Output]) -> bool {
+    outputs.iter().any(|output| matches!(output, Output::Broadcast(Unsigned::Prepare(_))))
+}
+
+fn asks_for_view_1(outputs: &[Output]) -> bool {
+    outputs.iter().any(
+        |output| matches!(output, Output::Broadcast(Unsigned::ViewChange(change)) if change.view == View(1)),
+    )
+}
+
+fn naming(proposal: &Proposal, candidates: &[&Candidate]) -> Proposal {
+    let named = candidates.iter().map(|one| CandidateRef { origin: one.origin, digest: one.digest });
+    Proposal { candidates: named.collect(), ..proposal.clone() }
+}
+
+/// Makes the replica hold what it takes, and a proposal that breaks one rule.
+type Bad = fn(&mut One) -> Proposal;
+
+/// What an honest primary cannot have proposed gets no vote, and the primary is left at once.
+/// (There is no last config or metadata in a proposal: case 88.)
+#[test]
+fn case_76_a_proposal_that_breaks_a_rule_gets_no_vote_and_deposes_its_primary() {
+    let genesis = |one: &One| one.config.domain.genesis;
+    assert!(votes(&{
+        let mut one = One::at(1);
+        let candidate = one.candidate(1);
+        let good = one.proposal(1, genesis(&one), &candidate);
+        one.propose(Proposal::clone(&good))
+    }));
+    let bad: [(&str, Bad); 7] = [
+        ("wrong previous hash", |one| {
+            let candidate = one.candidate(1);
+            Proposal::clone(&one.proposal(1, Digest([7; 32]), &candidate))
+        }),
+        ("wrong data hash", |one| {
+            let candidate = one.candidate(1);
+            let mut proposal = Proposal::clone(&one.proposal(1, one.config.domain.genesis, &candidate));
+            proposal.header.data_hash = Digest([7; 32]);
+            proposal
+        }),
+        ("an invalid envelope", |one| {
+            let candidate = workload::candidate(Place(2), 1, vec![b"no envelope"[..].into()]);
+            let digest = candidate.digest;
+            one.step(Input::InvalidCandidate { from: Place(2), digest, config_sequence: 0 });
+            Proposal::clone(&one.proposal(1, one.config.domain.genesis, &candidate))
+        }),
+        ("a config envelope beside another", |one| {
+            let plain = one.candidate(1);
+            let mut config = workload::candidate(Place(3), 2, vec![workload::envelope(2, 0)]);
+            Arc::make_mut(&mut config).is_config = true;
+            one.hold(config.clone(), 0);
+            let both = [plain.envelopes.clone(), config.envelopes.clone()].concat();
+            let whole = workload::candidate(Place(2), 9, both);
+            naming(&one.proposal(1, one.config.domain.genesis, &whole), &[&plain, &config])
+        }),
+        ("more envelopes than a block may hold", |one| {
+            let envelopes = |from: u64| (from..from + 6).map(|index| workload::envelope(index, 0)).collect();
+            let first = workload::candidate(Place(2), 1, envelopes(0));
+            let second = workload::candidate(Place(3), 1, envelopes(6));
+            assert!(one.config.max_message_count < 12);
+            one.hold(first.clone(), 0);
+            one.hold(second.clone(), 0);
+            let both = [first.envelopes.clone(), second.envelopes.clone()].concat();
+            let whole = workload::candidate(Place(2), 9, both);
+            naming(&one.proposal(1, one.config.domain.genesis, &whole), &[&first, &second])
+        }),
+        ("nothing that is not in the chain", |one| {
+            let candidate = one.candidate(1);
+            let first = one.proposal(1, one.config.domain.genesis, &candidate);
+            let block = one.block(0, &first, &candidate);
+            // The same envelope in another origin's candidate, which came before the block.
+            let again = workload::candidate(Place(3), 5, candidate.envelopes.clone());
+            one.hold(again.clone(), 0);
+            one.commit_block(&block);
+            one.hold(again.clone(), 0);
+            Proposal::clone(&one.proposal(2, header_hash(&first.header), &again))
+        }),
+        ("a candidate named under another's header", |one| {
+            let (first, second) = (one.candidate(1), one.candidate(2));
+            naming(&one.proposal(1, one.config.domain.genesis, &first), &[&second])
+        }),
+    ];
+    for (what, make) in bad {
+        let mut one = One::at(1);
+        let proposal = make(&mut one);
+        let outputs = one.propose(proposal);
+        assert!(!votes(&outputs), "{what}: {outputs:?}");
+        assert!(asks_for_view_1(&outputs), "{what}: {outputs:?}");
+    }
+}
+
+/// What cannot be judged yet is no reason to leave: a proposal far above, one whose candidate is
+/// missing (it is fetched), one whose candidate was validated under an older configuration.
+#[test]
+fn case_76_a_proposal_that_cannot_be_judged_yet_gets_no_vote_and_no_complaint() {
+    let mut one = One::at(1);
+    let candidate = one.candidate(1);
+    for number in [3, 8, 9, 100, u64::MAX] {
+        let proposal = one.proposal(number, Digest([7; 32]), &candidate);
+        let outputs = one.propose(Proposal::clone(&proposal));
+        assert!(!votes(&outputs) && !asks_for_view_1(&outputs), "{number}: {outputs:?}");
+    }
+
+    let mut one = One::at(1);
+    let candidate = workload::candidate(Place(2), 1, vec![workload::envelope(1, 0)]);
+    let proposal = one.proposal(1, one.config.domain.genesis, &candidate);
+    let outputs = one.propose(Proposal::clone(&proposal));
+    assert!(!votes(&outputs) && !asks_for_view_1(&outputs), "{outputs:?}");
+    assert!(votes(&one.hold(candidate, 0)), "it votes once it has the candidate");
+
+    let mut one = One::at(1);
+    one.config.config_sequence = 1;
+    let tip =
+        ChainTip { hash: one.config.domain.genesis, number: Number(0), certificate: None, recent: vec![] };
+    one.replica = Replica::recover(one.config.clone(), tip, Vec::new(), Time::ZERO, &mut Vec::new());
+    let candidate = workload::candidate(Place(2), 1, vec![workload::envelope(1, 0)]);
+    let stale = one.hold(candidate.clone(), 0);
+    assert!(stale.iter().any(|output| matches!(output, Output::Validate(_))), "{stale:?}");
+    let proposal = one.proposal(1, one.config.domain.genesis, &candidate);
+    let outputs = one.propose(Proposal::clone(&proposal));
+    assert!(!votes(&outputs) && !asks_for_view_1(&outputs), "{outputs:?}");
+    assert!(votes(&one.hold(candidate, 1)), "it votes once the candidate is valid under the new one");
+}
+
+/// What a proposal's form alone says is caught before the core: see `wire::checker` for the proof.
+#[test]
+fn case_76_a_proposal_out_of_form_never_reaches_the_core() {
+    let mut one = One::at(1);
+    let candidate = one.candidate(1);
+    let good = one.proposal(1, one.config.domain.genesis, &candidate);
+    for proposal in [naming(&good, &[]), naming(&good, &[&candidate, &candidate])] {
+        let unsigned = Unsigned::PrePrepare { view: View(0), proposal: Arc::new(proposal) };
+        let message = one.keys.seal(Place(0), unsigned, 0);
+        // Where it got through, the core itself would refuse it.
+        if let Ok(message) = one.keys.check(message) {
+            let outputs = one.step(Input::Message { from: Place(0), message });
+            assert!(!votes(&outputs) && asks_for_view_1(&outputs), "{outputs:?}");
+            one = One::at(1);
+            one.candidate(1);
+        }
+    }
 }
 
 /// A signer who puts something else into the metadata value signs something that nobody counts.

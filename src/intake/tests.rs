@@ -188,6 +188,16 @@ fn a_full_batch_goes_although_another_is_outstanding() {
 }
 
 #[test]
+fn case_2_a_count_of_one_cuts_each_envelope_and_never_starts_the_timer() {
+    let limits = CutLimits { max_message_count: 1, ..config().limits };
+    let mut story = Story::new(IntakeConfig { limits, outstanding: 9, ..config() });
+    for name in 1..=4 {
+        story.order(name, &[Cut(batch(u64::from(name) - 1, &[name]))]).deadline(None);
+    }
+    story.at(9).step(Tick, &[]);
+}
+
+#[test]
 fn case_9_the_first_pending_envelope_starts_the_timer_and_its_expiry_cuts_what_is_pending_once() {
     let mut story = Story::new(config());
     story.busy().at(1).order(1, &[]).deadline(Some(at(3)));

@@ -218,7 +218,7 @@ fn case_25_members_envelopes_of_every_normal_type_are_taken() {
 }
 
 #[test]
-fn case_26_27_32_what_cannot_be_decoded_is_a_bad_request() {
+fn cases_26_27_32_what_cannot_be_decoded_is_a_bad_request() {
     let refusal = |bytes: &[u8]| {
         Rejection::from(Parsed::decode(Bytes::copy_from_slice(bytes)).expect_err("it does not parse"))
     };
@@ -464,7 +464,7 @@ fn many_envelopes_at_once_get_their_own_verdicts() {
 }
 
 #[test]
-fn faults_of_candidates_name_the_envelope_and_the_reason() {
+fn cases_67_76_faults_of_candidates_name_the_envelope_and_the_reason() {
     let fixture = Fixture::new(KeyKind::Ed25519, Writers::Signed);
     let processor = fixture.processor();
     let client = fixture.client(1);
@@ -484,9 +484,10 @@ fn faults_of_candidates_name_the_envelope_and_the_reason() {
     let mut unsigned = transaction(&client);
     unsigned.signature = Bytes::new();
     let update = ConfigEnvelope { config: None, last_update: Some(Envelope::default()) }.encode_to_vec();
-    let cases: [(Bytes, &str); 9] = [
+    let cases: [(Bytes, &str); 10] = [
         (Bytes::from_static(b"garbage"), "canonical"),
         (trailing.into(), "canonical"),
+        ([good(), good()].concat().into(), "canonical"),
         (frame(unsigned), "signed"),
         (frame(envelope(&client, 3, "other", b"")), "\"other\""),
         (frame(envelope(&fixture.admin(), 2, "sbft", b"")), "CONFIG_UPDATE"),

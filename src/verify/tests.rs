@@ -158,7 +158,7 @@ fn case_67_envelopes_that_are_not_in_the_one_proper_form_are_refused() {
 
 /// Acceptance case 68, for the verifier.
 #[test]
-fn a_config_block_is_verified_under_the_consenters_before_it_and_the_next_under_its_own() {
+fn case_68_a_config_block_is_verified_under_the_consenters_before_it_and_the_next_under_its_own() {
     let mut network = Network::new(4);
     network.signers.push(Signer::new(5, true));
     let data = config(1, consenters(&network.signers)).encode_to_vec();

@@ -10,5 +10,6 @@ mod limits;
 mod node;
 mod process;
 mod quorum;
+mod status_codes;
 mod tls;
 mod world;

@@ -251,6 +251,24 @@ impl Network {
         self.running[&id].registrar.get(name).expect("the channel")
     }
 
+    pub(crate) fn genesis(&self) -> &Block {
+        &self.genesis[CHANNEL]
+    }
+
+    /// Where a replica's blocks are.
+    pub(crate) fn ledger(&self, id: u32) -> PathBuf {
+        channel_directory(&self.layout.replica(id).data(), CHANNEL).join("ledger")
+    }
+
+    pub(crate) fn watch_height(&self, id: u32) -> tokio::sync::watch::Receiver<u64> {
+        self.channel(CHANNEL, id).watch_height()
+    }
+
+    /// All blocks that a replica has.
+    pub(crate) fn blocks(&self, id: u32) -> Vec<Block> {
+        read(&self.channel(CHANNEL, id)).0
+    }
+
     pub(crate) fn chain(&self, id: u32) -> Arc<dyn Chain> {
         self.channel(CHANNEL, id).chain().clone()
     }

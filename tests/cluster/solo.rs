@@ -19,7 +19,7 @@ use sbft::genesis::{
 use sbft::header::header_hash;
 use sbft::ledger::LedgerOptions;
 use sbft::msg_processor::ProcessorOptions;
-use sbft::proto::common::{Block, Metadata, OrdererBlockMetadata, SignatureHeader};
+use sbft::proto::common::{Block, LastConfig, Metadata, OrdererBlockMetadata, SignatureHeader};
 use sbft::proto::msp::SerializedIdentity;
 use sbft::registrar::{Channel, JoinError, Registrar, RegistrarOptions};
 use sbft::types::Number;
@@ -37,9 +37,15 @@ struct Solo {
     client: sbft::client::envelope::EnvelopeMaker,
 }
 
-/// Hands the support on to the test, and makes a chain that is never started.
+/// Hands what it was given on to the test, and makes a solo chain.
 #[derive(Default)]
-struct Capture(std::sync::Mutex<Option<Arc<dyn ConsenterSupport>>>);
+struct Capture(std::sync::Mutex<Option<(Arc<dyn ConsenterSupport>, Metadata)>>);
+
+impl Capture {
+    fn taken(&self) -> (Arc<dyn ConsenterSupport>, Metadata) {
+        self.0.lock().expect("no panic").take().expect("handle_chain was called")
+    }
+}
 
 #[async_trait]
 impl Consenter for Capture {
@@ -48,7 +54,7 @@ impl Consenter for Capture {
         support: Arc<dyn ConsenterSupport>,
         metadata: Metadata,
     ) -> Result<Arc<dyn Chain>, HandleChainError> {
-        *self.0.lock().expect("no panic") = Some(support.clone());
+        *self.0.lock().expect("no panic") = Some((support.clone(), metadata.clone()));
         SoloConsenter.handle_chain(support, metadata).await
     }
 }
@@ -118,8 +124,7 @@ impl Solo {
         let capture = Arc::new(Capture::default());
         let registrar = self.registrar(capture.clone());
         registrar.join(self.material.genesis.clone()).await.expect("the channel runs");
-        let support = capture.0.lock().expect("no panic").take().expect("handle_chain was called");
-        (registrar, support)
+        (registrar, capture.taken().0)
     }
 
     async fn envelope(&self) -> Parsed {
@@ -278,7 +283,7 @@ async fn case_111_create_next_block_sees_a_block_at_once_and_the_next_write_wait
 }
 
 #[tokio::test]
-async fn a_block_that_does_not_follow_is_refused_and_a_config_block_is_answered_by_name() {
+async fn case_112_a_config_block_is_refused_by_name_and_installs_nothing() {
     let solo = Solo::new(batch(1, 150));
     let (_registrar, support) = solo.support().await;
     let block = support.create_next_block(vec![solo.envelope().await.frame]);
@@ -287,6 +292,42 @@ async fn a_block_that_does_not_follow_is_refused_and_a_config_block_is_answered_
     assert!(matches!(again, WriteError::OutOfOrder { found: Number(1), expected: Number(2), .. }), "{again}");
     let config = support.clone().write_config_block(block, None).await.expect_err("not yet");
     assert!(matches!(config, WriteError::ConfigUpdatesNotServed), "{config}");
+    assert_eq!(support.sequence(), 0, "no configuration was installed");
+    let next = header_of(&support.create_next_block(Vec::new())).expect("a header").number;
+    assert_eq!(next, Number(2), "and no block was handed to the writer");
+}
+
+/// What the chain is given: nothing for a new channel, and later what the last block carries.
+#[tokio::test]
+async fn case_94_a_chain_starts_from_the_last_block_of_its_ledger() {
+    let solo = Solo::new(batch(1, 150));
+    let capture = Arc::new(Capture::default());
+    let registrar = solo.registrar(capture.clone());
+    registrar.join(solo.material.genesis.clone()).await.expect("the channel runs");
+    let (support, metadata) = capture.taken();
+    assert_eq!((support.height(), metadata), (1, Metadata::default()));
+    for number in 1..=3 {
+        let block = support.create_next_block(vec![solo.envelope().await.frame]);
+        let carried = Bytes::from(format!("carried by {number}"));
+        support.clone().write_block(block, Some(carried)).await.expect("written");
+    }
+    eventually("the last block is appended", || async { (support.height() == 4).then_some(()) }).await;
+    let last = header_of(&support.create_next_block(Vec::new())).expect("a header").previous_hash;
+    registrar.halt().await;
+    drop((registrar, support));
+
+    let registrar = solo.registrar(capture.clone());
+    let channel = registrar.join(solo.material.genesis.clone()).await.expect("it runs again");
+    let (support, metadata) = capture.taken();
+    assert_eq!(metadata.value, "carried by 3");
+    assert_eq!(support.height(), 4);
+    let next = header_of(&support.create_next_block(Vec::new())).expect("a header");
+    assert_eq!((next.number, next.previous_hash), (Number(4), last));
+    assert_eq!(number(solo.order(&channel).await).await, 4);
+    let slots = block(&channel, 4).metadata.expect("metadata").metadata;
+    let slot = Metadata::decode(slots[1].clone()).expect("slot 1");
+    assert_eq!(LastConfig::decode(slot.value).expect("a last config").index, 0);
+    registrar.halt().await;
 }
 
 #[tokio::test]

@@ -137,7 +137,7 @@ fn expiry_is_a_question_of_its_own() {
 }
 
 #[test]
-fn ed25519_needs_the_capability() {
+fn case_66_ed25519_needs_the_capability() {
     let root = Authority::root("ca.org1", P256);
     let msps = MspManager::new(vec![config("Org1", &[&root])], false).unwrap();
     let member = root.issue(&member_params(&["client"]), ED25519);

@@ -47,7 +47,7 @@ fn a_frame_is_decoded_and_its_era_compared() {
 }
 
 #[test]
-fn a_signature_means_nothing_in_another_channel_era_or_role() {
+fn case_86_a_signature_means_nothing_in_another_channel_era_or_role() {
     let consenters = Consenters::new(4);
     let mut elsewhere = Consenters::new(4);
     elsewhere.domain.genesis = sha256(b"another channel");
@@ -79,7 +79,7 @@ fn a_signature_means_nothing_in_another_channel_era_or_role() {
 }
 
 #[test]
-fn a_pre_prepare_is_its_views_primarys_and_names_candidates_once() {
+fn case_76_a_pre_prepare_is_its_views_primarys_and_names_candidates_once() {
     let consenters = Consenters::new(4);
     let proposal = consenters.proposal(9, 1);
     let mut message = consenters.pre_prepare(4, &proposal);
@@ -101,7 +101,7 @@ fn a_pre_prepare_is_its_views_primarys_and_names_candidates_once() {
 }
 
 #[test]
-fn a_commit_names_its_signer_canonically() {
+fn case_88_a_commit_names_its_signer_canonically() {
     let consenters = Consenters::new(4);
     let vote = consenters.commit_vote(4, &consenters.proposal(9, 1));
     let with = |identifier_header: Bytes| {
@@ -133,7 +133,7 @@ fn a_commit_names_its_signer_canonically() {
 }
 
 #[test]
-fn a_view_change_holds_good_certificates_that_rise_from_its_base() {
+fn case_86_a_view_change_holds_good_certificates_that_rise_from_its_base() {
     let consenters = Consenters::new(4);
     let with = |change: &dyn Fn(&mut ViewChange)| {
         let mut body = consenters.view_change_body();
@@ -189,7 +189,7 @@ fn a_view_change_holds_good_certificates_that_rise_from_its_base() {
 }
 
 #[test]
-fn a_bad_new_view_by_its_primary_is_an_offence_that_others_can_check() {
+fn case_86_a_bad_new_view_by_its_primary_is_an_offence_that_others_can_check() {
     type Change<'a> = &'a dyn Fn(&mut NewViewBody);
     let consenters = Consenters::new(4);
     let with = |change: &dyn Fn(&mut NewViewBody)| {
@@ -270,7 +270,7 @@ fn an_offence_must_prove_something() {
 }
 
 #[test]
-fn a_fetched_block_is_checked_by_its_own_certificate() {
+fn cases_86_93_a_fetched_block_is_checked_by_its_own_certificate() {
     let consenters = Consenters::new(4);
     let check = |change: &dyn Fn(&mut CommittedBlock), expected: &str| {
         let mut block = consenters.block(false);

@@ -185,7 +185,7 @@ fn an_envelopes_identity_is_nonce_and_creator_and_for_config_its_update() {
 }
 
 #[test]
-fn an_envelope_is_framed_canonically_once_and_its_parts_are_kept() {
+fn case_67_an_envelope_is_framed_canonically_once_and_its_parts_are_kept() {
     let canonical = frame(b"data", b"nonce");
     assert_eq!(check_canonical(&canonical), Ok(()));
     let padded: Bytes = [&canonical[..], b"\x1a\x04more"].concat().into();
@@ -204,6 +204,21 @@ fn an_envelope_is_framed_canonically_once_and_its_parts_are_kept() {
     assert_eq!(Parsed::decode(Bytes::new()), Err(EnvelopeError::EmptyPayload));
     let unsigned = Parsed::decode(swapped[1].clone().into()).expect("the filter refuses it, not the parser");
     assert!(unsigned.signature.is_empty());
+}
+
+/// What the block cutter counts, whatever the encoding around the two adds.
+#[test]
+fn case_6_an_envelopes_size_is_that_of_payload_and_signature() {
+    for length in [0, 1, 100, 127, 128, 20_000] {
+        let canonical = frame(&vec![7; length], b"nonce");
+        let Envelope { payload, signature } = Envelope::decode(canonical.clone()).expect("an envelope");
+        let padded: Bytes = [&canonical[..], b"\x1a\x04more"].concat().into();
+        for bytes in [canonical, padded] {
+            let parsed = Parsed::decode(bytes.clone()).expect("an envelope");
+            assert_eq!(parsed.size as usize, payload.len() + signature.len());
+            assert!(bytes.len() > parsed.size as usize);
+        }
+    }
 }
 
 #[test]
