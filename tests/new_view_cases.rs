@@ -272,7 +272,7 @@ fn case_76_a_proposal_that_breaks_a_rule_gets_no_vote_and_deposes_its_primary() 
         let good = one.proposal(1, genesis(&one), &candidate);
         one.propose(Proposal::clone(&good))
     }));
-    let bad: [(&str, Bad); 7] = [
+    let bad: [(&str, Bad); 5] = [
         ("wrong previous hash", |one| {
             let candidate = one.candidate(1);
             Proposal::clone(&one.proposal(1, Digest([7; 32]), &candidate))
@@ -282,12 +282,6 @@ fn case_76_a_proposal_that_breaks_a_rule_gets_no_vote_and_deposes_its_primary() 
             let mut proposal = Proposal::clone(&one.proposal(1, one.config.domain.genesis, &candidate));
             proposal.header.data_hash = Digest([7; 32]);
             proposal
-        }),
-        ("an invalid envelope", |one| {
-            let candidate = workload::candidate(Place(2), 1, vec![b"no envelope"[..].into()]);
-            let digest = candidate.digest;
-            one.step(Input::InvalidCandidate { from: Place(2), digest, config_sequence: 0 });
-            Proposal::clone(&one.proposal(1, one.config.domain.genesis, &candidate))
         }),
         ("a config envelope beside another", |one| {
             let plain = one.candidate(1);
@@ -309,17 +303,6 @@ fn case_76_a_proposal_that_breaks_a_rule_gets_no_vote_and_deposes_its_primary() 
             let whole = workload::candidate(Place(2), 9, both);
             naming(&one.proposal(1, one.config.domain.genesis, &whole), &[&first, &second])
         }),
-        ("nothing that is not in the chain", |one| {
-            let candidate = one.candidate(1);
-            let first = one.proposal(1, one.config.domain.genesis, &candidate);
-            let block = one.block(0, &first, &candidate);
-            // The same envelope in another origin's candidate, which came before the block.
-            let again = workload::candidate(Place(3), 5, candidate.envelopes.clone());
-            one.hold(again.clone(), 0);
-            one.commit_block(&block);
-            one.hold(again.clone(), 0);
-            Proposal::clone(&one.proposal(2, header_hash(&first.header), &again))
-        }),
         ("a candidate named under another's header", |one| {
             let (first, second) = (one.candidate(1), one.candidate(2));
             naming(&one.proposal(1, one.config.domain.genesis, &first), &[&second])
@@ -332,6 +315,38 @@ fn case_76_a_proposal_that_breaks_a_rule_gets_no_vote_and_deposes_its_primary() 
         assert!(!votes(&outputs), "{what}: {outputs:?}");
         assert!(asks_for_view_1(&outputs), "{what}: {outputs:?}");
     }
+}
+
+/// A candidate that was found invalid before anybody proposed it is not remembered for ever; it is
+/// fetched, and found invalid again.
+#[test]
+fn case_76_a_proposal_with_an_invalid_envelope_gets_no_vote_and_deposes_its_primary() {
+    let mut one = One::at(1);
+    let candidate = workload::candidate(Place(2), 1, vec![b"no envelope"[..].into()]);
+    assert!(signing::verified_candidate(&one.workload, &candidate).is_none());
+    let invalid = || Input::InvalidCandidate { from: Place(2), digest: candidate.digest, config_sequence: 0 };
+    one.step(invalid());
+    let proposal = one.proposal(1, one.config.domain.genesis, &candidate);
+    let outputs = one.propose(Proposal::clone(&proposal));
+    assert!(!votes(&outputs) && !asks_for_view_1(&outputs), "{outputs:?}");
+    let outputs = one.step(invalid());
+    assert!(!votes(&outputs) && asks_for_view_1(&outputs), "{outputs:?}");
+}
+
+/// A candidate of which all is in the chain is not kept either, but fetched when it is proposed.
+#[test]
+fn case_76_a_proposal_of_what_is_in_the_chain_gets_no_vote_and_deposes_its_primary() {
+    let mut one = One::at(1);
+    let candidate = one.candidate(1);
+    let first = one.proposal(1, one.config.domain.genesis, &candidate);
+    let block = one.block(0, &first, &candidate);
+    one.commit_block(&block);
+    let again = workload::candidate(Place(3), 5, candidate.envelopes.clone());
+    let proposal = one.proposal(2, header_hash(&first.header), &again);
+    let outputs = one.propose(Proposal::clone(&proposal));
+    assert!(!votes(&outputs) && !asks_for_view_1(&outputs), "{outputs:?}");
+    let outputs = one.hold(again, 0);
+    assert!(!votes(&outputs) && asks_for_view_1(&outputs), "{outputs:?}");
 }
 
 /// What cannot be judged yet is no reason to leave: a proposal far above, one whose candidate is

@@ -224,7 +224,7 @@ fn case_11_a_timer_that_expires_with_nothing_pending_cuts_nothing() {
 }
 
 #[test]
-fn a_config_envelope_cuts_what_is_pending_and_travels_alone() {
+fn cases_12_13_a_config_envelope_cuts_what_is_pending_and_travels_alone() {
     let config_envelope = Envelope { is_config: true, ..envelope(5) };
     let config_batch = Batch { is_config: true, ..batch(2, &[5]) };
     let mut story = Story::new(IntakeConfig { outstanding: 9, ..config() });
@@ -344,7 +344,7 @@ fn an_origin_that_floods_with_candidates_is_not_remembered_without_limit() {
 }
 
 #[test]
-fn a_new_configuration_sends_the_pool_through_the_filters_again() {
+fn case_24_a_new_configuration_sends_the_pool_through_the_filters_again() {
     let mut story = Story::new(config());
     story.busy().order(1, &[]).order(2, &[]);
     let newer = IntakeConfig { config_sequence: 1, ..config() };
@@ -366,7 +366,7 @@ fn a_new_configuration_sends_the_pool_through_the_filters_again() {
 }
 
 #[test]
-fn an_envelope_validated_under_an_older_configuration_is_validated_again_before_it_is_cut() {
+fn case_15_an_envelope_validated_under_an_older_configuration_is_validated_again_before_it_is_cut() {
     let newer = IntakeConfig { config_sequence: 1, ..config() };
     let expected = [Accepted(id(1)), Revalidate(vec![(id(1), envelope(1).frame)])];
     Story::new(newer).step(Envelopes(vec![envelope(1)]), &expected);

@@ -43,7 +43,7 @@ async fn refusal(config: &NodeConfig) -> String {
 }
 
 #[tokio::test]
-async fn a_node_orders_shows_its_state_and_keeps_its_chain_over_a_restart() {
+async fn case_106_a_node_orders_shows_its_state_and_keeps_its_chain_over_a_restart() {
     let (_directory, material, config) = network();
     let member = Member::open(&material.layout.application().client(1), APPLICATION);
     let node = start(&config).await.unwrap();
@@ -76,7 +76,7 @@ async fn a_node_orders_shows_its_state_and_keeps_its_chain_over_a_restart() {
 }
 
 #[tokio::test]
-async fn the_log_filter_changes_while_the_node_runs() {
+async fn case_106_the_log_filter_changes_while_the_node_runs() {
     let (_directory, _material, config) = network();
     let node = start(&config).await.unwrap();
     let ops = node.ops_address().to_string();

@@ -149,7 +149,7 @@ fn hashing_is_sha_256_or_sha3_over_full_width() {
 }
 
 #[test]
-fn capabilities_must_be_known_and_sufficient() {
+fn case_107_capabilities_must_be_known_and_sufficient() {
     let insert = |it: &mut Capabilities, name: &str| {
         it.capabilities.insert(name.to_owned(), Default::default());
     };
@@ -169,7 +169,7 @@ fn capabilities_must_be_known_and_sufficient() {
 }
 
 #[test]
-fn addresses_are_those_of_the_organizations() {
+fn case_107_addresses_are_those_of_the_organizations() {
     check("/Channel/OrdererAddresses", "no global addresses", |group| {
         edit::<OrdererAddresses>(group, "OrdererAddresses", |it| it.addresses.push("a:1".to_owned()));
     });
@@ -190,7 +190,7 @@ fn addresses_are_those_of_the_organizations() {
 
 /// Acceptance case 22, at the start of a channel.
 #[test]
-fn batches_have_limits_that_fit_each_other() {
+fn case_22_batches_have_limits_that_fit_each_other() {
     let batch = |reason: &str, change: fn(&mut orderer::BatchSize)| {
         check("/Channel/Orderer/BatchSize", reason, |group| edit(orderer_of(group), "BatchSize", change));
     };
@@ -285,7 +285,7 @@ fn options_out_of_range_are_refused() {
 }
 
 #[test]
-fn consenters_are_complete() {
+fn case_107_consenters_are_complete() {
     check_consenters("", "at least one consenter", Vec::clear);
     check_consenters("", "257 consenters", |mapping| mapping.resize(257, mapping[0].clone()));
     check_consenters("/consenter_mapping[2]/id", "ids start at 1", |mapping| mapping[2].id = 0);
@@ -343,7 +343,7 @@ fn a_consenter_of_a_foreign_authority_is_refused() {
 }
 
 #[test]
-fn consenters_differ_in_everything_that_tells_them_apart() {
+fn case_107_consenters_differ_in_everything_that_tells_them_apart() {
     check_consenters("/consenter_mapping[2]/id", "also that of consenter 1", |mapping| mapping[2].id = 1);
     check_consenters("/consenter_mapping[2]/identity", "also that of consenter 2", |mapping| {
         mapping[2].identity = mapping[1].identity.clone();
@@ -365,7 +365,7 @@ fn consenters_differ_in_everything_that_tells_them_apart() {
 }
 
 #[test]
-fn block_validation_is_the_policy_that_follows_from_the_consenters() {
+fn case_23_block_validation_is_the_policy_that_follows_from_the_consenters() {
     const PATH: &str = "/Channel/Orderer/BlockValidation";
     let replace = |group: &mut ConfigGroup, policy: Option<Policy>| {
         let entry = orderer_of(group).policies.get_mut("BlockValidation").expect("the policy");

@@ -168,7 +168,7 @@ fn a_follower_commits_with_the_others_and_casts_no_vote() {
 }
 
 #[test]
-fn a_config_block_is_alone_and_nothing_is_proposed_above_it_until_it_commits() {
+fn case_64_a_config_block_is_alone_and_nothing_is_proposed_above_it_until_it_commits() {
     let mut world = World::new(4);
     world.submit(&candidate(1, 0, &["a"]));
     world.submit(&candidate(2, 0, &["config"]));
