@@ -162,7 +162,7 @@ fn verify_directory(path: &Path, verifier: Verifier, options: VerifyOptions) -> 
             }
             if files.is_empty() {
                 let mut check = Check::new(path.to_owned(), verifier);
-                check.fail(0, "block 0: the directory holds neither a ledger nor N.block files".into());
+                check.fail(0, "block 0: the directory holds neither a ledger nor N.block files (a replica's ledger is below its data directory: channels/CHANNEL/ledger)".into());
                 return Ok(check.finish());
             }
             verify_files(path.to_owned(), &files, verifier)
