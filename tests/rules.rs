@@ -6,9 +6,11 @@ mod net;
 
 use net::{Net, settings};
 use sbft::pbft::plant::Plant;
-use sbft::types::{Number, View};
+use sbft::types::{Number, Place, View};
+use sbft_sim::byzantine::Strategy;
 use sbft_sim::network::{Fate, Kind, Rule};
 use sbft_sim::schedule::{Plan, Show};
+use sbft_sim::world::Fault;
 
 /// How many random schedules may be needed at most.
 const BUDGET: u64 = 500;
@@ -119,4 +121,21 @@ fn the_single_highest_certificate_forks_the_chain() {
     let net = a_newer_shorter_certificate(&[Plant::SingleHighestCertificate]);
     let violation = net.world.violation().expect("a fork");
     assert_eq!(violation.check, "agreement", "{violation}");
+}
+
+/// The control: with two liars among four, which is one more than the protocol bears, the chain
+/// must fork, and soon. Otherwise the liars are made of paper.
+#[test]
+fn one_liar_too_many_forks_the_chain() {
+    let lies = vec![Strategy::EquivocateHalves, Strategy::VoteForAll];
+    let forked = (0..200).find(|seed| {
+        let mut plan = Plan::draw_with(*seed, 4);
+        plan.twins.clear();
+        plan.faults.retain(|(_, fault)| !matches!(fault, Fault::Wipe(_)));
+        plan.liars = vec![(Place(0), lies.clone()), (Place(1), lies.clone())];
+        let report = plan.run(Show::default());
+        report.violation.is_some_and(|violation| violation.check == "agreement")
+    });
+    println!("two liars of four fork the chain at seed {forked:?}");
+    assert!(forked.is_some(), "200 schedules with two liars and no fork");
 }

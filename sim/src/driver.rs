@@ -68,7 +68,7 @@ impl World {
             return;
         };
         let verdict = self.checks.recovered(body, &self.bodies[body], &core);
-        self.bodies[body].core = Some(core);
+        self.bodies[body].core = Some(Box::new(core));
         self.fail(verdict);
         let mut inputs = VecDeque::new();
         let alive = self.carry_out(body, &mut outputs, &mut inputs);
@@ -164,15 +164,11 @@ impl World {
             let now = self.bodies[body].local(self.now);
             let lies = !self.bodies[body].is_honest();
             let Some(mut core) = self.bodies[body].core.take() else { break };
-            let stepped = guarded(lies, || {
-                core.step(now, input, &mut outputs);
-                core
-            });
-            let Some(core) = stepped else {
+            if guarded(lies, || core.step(now, input, &mut outputs)).is_none() {
                 outputs = Vec::new();
                 self.kill_liar(body);
                 break;
-            };
+            }
             let verdict = self.checks.stepped(body, &self.bodies[body], &core, &outputs);
             self.bodies[body].core = Some(core);
             self.fail(verdict);
@@ -629,7 +625,7 @@ impl World {
     /// Sees to it that a tick comes when the core wants one.
     pub(crate) fn arm(&mut self, body: usize) {
         let state = &self.bodies[body];
-        let Some(deadline) = state.core.as_ref().and_then(Replica::next_deadline) else { return };
+        let Some(deadline) = state.core.as_ref().and_then(|core| core.next_deadline()) else { return };
         let micros = state.global(deadline).0.as_nanos().div_ceil(1000) as u64;
         let at = Time(Duration::from_micros(micros)).max(self.now);
         if state.tick.is_none_or(|tick| at < tick) {

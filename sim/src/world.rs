@@ -190,8 +190,8 @@ pub(crate) enum Promise {
 pub struct Body {
     /// Whose key it holds.
     pub place: Place,
-    /// The core; none while it is down.
-    pub core: Option<Replica>,
+    /// The core; none while it is down. (In a box: it is large, and taken out for every step.)
+    pub core: Option<Box<Replica>>,
     /// The log.
     pub log: Log,
     /// The block store.
@@ -456,7 +456,7 @@ impl World {
         let due = self.bodies[body]
             .core
             .as_ref()
-            .and_then(Replica::next_deadline)
+            .and_then(|core| core.next_deadline())
             .is_some_and(|deadline| deadline <= self.bodies[body].local(self.now));
         if due {
             let verdict = self.checks.ticked(body, self.now);

@@ -77,11 +77,17 @@ pub enum Strategy {
     Replay,
     /// Comes back from a crash with an old disk.
     Rollback,
+    /// Passes on candidates of its own making as another origin's.
+    ForgeOrigin,
+    /// Answers for blocks one at a time, and late.
+    DripBlocks,
+    /// Lets the primary have its candidates long after the others.
+    LateToPrimary,
 }
 
 impl Strategy {
     /// All of them, with their names.
-    pub const NAMES: [(Self, &'static str); 25] = [
+    pub const NAMES: [(Self, &'static str); 28] = [
         (Self::Silent, "silent"),
         (Self::EquivocateHalves, "equivocate-halves"),
         (Self::EquivocateOne, "equivocate-one"),
@@ -107,6 +113,9 @@ impl Strategy {
         (Self::LyingBlocks, "lying-blocks"),
         (Self::Replay, "replay"),
         (Self::Rollback, "rollback"),
+        (Self::ForgeOrigin, "forge-origin"),
+        (Self::DripBlocks, "drip-blocks"),
+        (Self::LateToPrimary, "late-to-primary"),
     ];
 
     /// The strategy of this name.
@@ -194,6 +203,8 @@ pub struct Liar {
 }
 
 const MEMORY: usize = 64;
+/// A liar's clients stop submitting when there are so many envelopes, or a run would not end.
+const FORGED_ENVELOPES: u64 = 400;
 
 impl Liar {
     /// A liar at `me`. Without strategies it is one whose twin is the lie.
@@ -332,7 +343,19 @@ impl Liar {
             }
             other => other,
         };
-        acts.push(Act { to, delay: Duration::ZERO, packet });
+        let (packet, delay) = match packet {
+            Packet::Blocks(mut blocks) if self.does(Strategy::DripBlocks) => {
+                blocks.truncate(1);
+                (Packet::Blocks(blocks), Duration::from_millis(350))
+            }
+            Packet::Candidate(candidate)
+                if self.does(Strategy::LateToPrimary) && to == self.highest_view.primary(stage.n) =>
+            {
+                (Packet::Candidate(candidate), Duration::from_millis(300))
+            }
+            other => (other, Duration::ZERO),
+        };
+        acts.push(Act { to, delay, packet });
     }
 
     /// Now and then it does something by itself.
@@ -354,6 +377,9 @@ impl Liar {
         }
         if self.does(Strategy::Flood) {
             self.flood(stage, &key, whom, acts);
+        }
+        if self.does(Strategy::ForgeOrigin) && stage.workload.len() < FORGED_ENVELOPES {
+            self.forge_origin(stage, acts);
         }
         if self.does(Strategy::ViewChangeSpam) {
             self.spam_view_changes(stage, &key, acts);
@@ -403,7 +429,10 @@ impl Liar {
         let lie = Status {
             view: View(status.view.0 + draw(0, 4)),
             active: draw(1, 2) == 0,
-            committed: Number(draw(2, 2 + 2 * (stage.store.last().0 + 1))),
+            committed: match draw(5, 8) {
+                0 => Number(1 << 60),
+                _ => Number(draw(2, 2 + 2 * (stage.store.last().0 + 1))),
+            },
             accepted: Number(draw(3, 100)),
             prepared: Number(draw(4, 100)),
         };

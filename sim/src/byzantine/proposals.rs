@@ -101,6 +101,18 @@ impl Liar {
         candidate
     }
 
+    /// A valid candidate that says it is its victim's, of low sequence, so that it would stand at
+    /// the head of the victim's line if that could be believed.
+    pub(super) fn forge_origin(&mut self, stage: &mut Stage<'_>, acts: &mut Vec<Act>) {
+        let victim = self.victim(stage);
+        let index = stage.workload.submit_unnamed();
+        let candidate = workload::candidate(victim, index % 7, vec![workload::envelope(index, 0)]);
+        self.stock.insert(candidate.digest, candidate.clone());
+        for to in stage.others(self.me) {
+            acts.push(Act { to, delay: Duration::ZERO, packet: Packet::Repair(candidate.clone()) });
+        }
+    }
+
     /// A proposal that breaks one rule, properly signed.
     fn bad_proposal(
         &mut self,
