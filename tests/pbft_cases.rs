@@ -285,6 +285,16 @@ fn case_93_blocks_from_a_liar_are_not_believed() {
 }
 
 #[test]
+fn a_liar_that_drips_blocks_does_not_hold_a_replica_back() {
+    let liar = Liar::new(Place(1), vec![Strategy::DripBlocks]);
+    let mut net = Net::with(Settings::calm(1, 4), vec![liar]);
+    net.crash(3);
+    let names = stream(&mut net, &[0, 2], 120);
+    net.run(1000).restart(3).run_until(3000, |net| net.blocks(3) == net.blocks(0));
+    once(&mut net, &[0, 2, 3], &names);
+}
+
+#[test]
 fn a_wiped_replica_follows_and_never_votes_again() {
     let mut net = Net::new(4);
     let names = stream(&mut net, &[0, 1, 2], 20);

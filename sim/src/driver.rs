@@ -6,26 +6,18 @@
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sbft::pbft::message::Message;
 use sbft::pbft::{Input, Output, Replica, Role};
-use sbft::types::{Candidate, Number, Place, Time};
+use sbft::types::{Number, Time};
 
-use crate::byzantine::{Act, Stage};
 use crate::draw::Purpose;
-use crate::network::{Label, Letter, Packet, label};
+use crate::network::{Label, Packet, label};
 use crate::signing;
 use crate::trace;
 use crate::workload::{Source, index_of};
 use crate::world::{CrashWhen, Event, Promise, World};
-
-/// Blocks that a replica sends in answer to one request.
-const BLOCKS_PER_ANSWER: u64 = 16;
-/// Candidates of one origin that wait unread at a receiver; a stream would hold no more either.
-const UNREAD_LIMIT: usize = 64;
 
 impl World {
     /// A body starts, or starts again, from what its disk holds.
@@ -415,190 +407,6 @@ impl World {
                 && when.number.is_none_or(|number| number == label.number)
         })?;
         Some(self.crash_when.remove(which))
-    }
-
-    fn others(&self, place: Place) -> Vec<Place> {
-        (0..self.settings.n as u16).map(Place).filter(|other| *other != place).collect()
-    }
-
-    /// Sends a message to some replicas, or lets the liar do with it as it likes.
-    fn say(&mut self, body: usize, message: Message, to: &[Place]) {
-        let letter = self.letter(message);
-        if self.bodies[body].is_honest() {
-            for place in to {
-                self.transmit(body, *place, Packet::Message(letter.clone()), Duration::ZERO);
-            }
-        } else {
-            self.on_stage(body, |liar, stage, acts| liar.say(stage, &letter, to, acts));
-        }
-    }
-
-    /// Sends anything else to one replica.
-    fn post(&mut self, body: usize, to: Place, packet: Packet) {
-        if self.bodies[body].is_honest() {
-            self.transmit(body, to, packet, Duration::ZERO);
-        } else {
-            self.on_stage(body, |liar, stage, acts| liar.post(stage, to, packet, acts));
-        }
-    }
-
-    fn letter(&self, message: Message) -> Rc<Letter> {
-        let label = label(&message, &self.settings.config.domain.genesis);
-        Rc::new(Letter { good: self.keys.judge(&message), label, message })
-    }
-
-    pub(crate) fn wake(&mut self, body: usize) {
-        if self.bodies[body].is_up() {
-            self.on_stage(body, |liar, stage, acts| liar.wake(stage, acts));
-        }
-        self.schedule(Duration::from_millis(25), Event::Wake { body });
-    }
-
-    /// Lets the body's liar act, and sends what it makes up.
-    fn on_stage(
-        &mut self,
-        body: usize,
-        play: impl FnOnce(&mut crate::byzantine::Liar, &mut Stage<'_>, &mut Vec<Act>),
-    ) {
-        let Some(mut liar) = self.bodies[body].liar.take() else { return };
-        let mut acts = Vec::new();
-        let mut stage = Stage {
-            now: self.now,
-            draws: self.draws,
-            keys: &self.keys,
-            workload: &mut self.workload,
-            store: &self.bodies[body].store,
-            n: self.settings.n,
-            healed: self.healed,
-        };
-        play(&mut liar, &mut stage, &mut acts);
-        self.bodies[body].liar = Some(liar);
-        for act in acts {
-            self.transmit(body, act.to, act.packet, act.delay);
-        }
-    }
-
-    /// Puts a packet on its links, to every body of a place.
-    fn transmit(&mut self, from: usize, to: Place, packet: Packet, extra: Duration) {
-        if to.index() >= self.settings.n || to == self.bodies[from].place {
-            return;
-        }
-        let label = packet.label();
-        let verdict = self.checks.sent(&self.bodies[from], self.healed);
-        self.fail(verdict);
-        for body in self.bodies_at(to, from) {
-            if let Some(kept) = &mut self.kept {
-                if self.network.fate(from, body, &label)[0].is_some() {
-                    kept.push((from, body, packet.clone()));
-                }
-                continue;
-            }
-            let copies = self.network.fate(from, body, &label);
-            self.trace.line(self.now, || {
-                let fate = if copies[0].is_none() { " (lost)" } else { "" };
-                let (one, other) = (trace::body(&self.bodies, from), trace::body(&self.bodies, body));
-                format!("{one} -> {other} {}{fate}", trace::packet(&packet))
-            });
-            for delay in copies.into_iter().flatten() {
-                self.schedule(delay + extra, Event::Deliver { from, to: body, packet: packet.clone() });
-            }
-        }
-    }
-
-    /// A packet has arrived.
-    pub(crate) fn receive(&mut self, body: usize, from: usize, packet: Packet) {
-        if !self.bodies[body].is_up() {
-            return;
-        }
-        self.trace.line(self.now, || {
-            let (one, other) = (trace::body(&self.bodies, body), trace::body(&self.bodies, from));
-            format!("{one} <- {other} {}", trace::packet(&packet))
-        });
-        let place = self.bodies[from].place;
-        if !self.bodies[body].is_honest() {
-            let mut heard = true;
-            self.on_stage(body, |liar, stage, acts| heard = liar.hear(stage, place, &packet, acts));
-            if !heard {
-                return;
-            }
-        }
-        match packet {
-            Packet::Message(letter) => {
-                if let Some(message) = signing::verified(&letter) {
-                    self.feed(body, Input::Message { from: place, message });
-                }
-            }
-            Packet::Candidate(candidate) => {
-                if candidate.origin == place {
-                    self.bulk_arrives(body, place, candidate);
-                }
-            }
-            Packet::Repair(candidate) => self.begin_check(body, place, candidate),
-            Packet::WantCandidates(digests) => {
-                self.feed(body, Input::CandidatesWanted { from: place, digests });
-            }
-            Packet::WantBlocks(first, last) => self.serve_blocks(body, place, first, last),
-            Packet::Blocks(blocks) => {
-                let verified = signing::verified_blocks(&self.keys, &blocks);
-                if !verified.is_empty() {
-                    self.feed(body, Input::Blocks { from: place, blocks: verified });
-                }
-            }
-        }
-    }
-
-    fn serve_blocks(&mut self, body: usize, to: Place, first: Number, last: Number) {
-        let last = last.0.min(first.0.saturating_add(BLOCKS_PER_ANSWER - 1));
-        let store = &self.bodies[body].store;
-        let blocks: Vec<_> =
-            (first.0..=last).map_while(|number| store.block(Number(number)).cloned()).collect();
-        if !blocks.is_empty() {
-            self.post(body, to, Packet::Blocks(blocks));
-        }
-    }
-
-    /// A receiver reads an origin's bulk stream only while that origin has room.
-    fn bulk_arrives(&mut self, body: usize, origin: Place, candidate: Arc<Candidate>) {
-        let limit = self.settings.config.outstanding;
-        let held = self.bodies[body].held.entry(origin).or_default();
-        if held.contains(&candidate.digest) {
-            return;
-        }
-        if held.len() < limit {
-            held.insert(candidate.digest);
-            self.begin_check(body, origin, candidate);
-        } else {
-            let unread = self.bodies[body].unread.entry(origin).or_default();
-            if unread.len() < UNREAD_LIMIT {
-                unread.push_back(candidate);
-            }
-        }
-    }
-
-    fn room_for(&mut self, body: usize, origin: Place, digest: &sbft::types::Digest) {
-        if !self.bodies[body].held.entry(origin).or_default().remove(digest) {
-            return;
-        }
-        if let Some(next) = self.bodies[body].unread.entry(origin).or_default().pop_front() {
-            self.bulk_arrives(body, origin, next);
-        }
-    }
-
-    fn begin_check(&mut self, body: usize, from: Place, candidate: Arc<Candidate>) {
-        let (low, high) = self.settings.validate;
-        let key = [body as u64, crate::network::short(&candidate.digest)];
-        let delay = self.draws.duration(Purpose::Validate, &key, low, high);
-        let incarnation = self.bodies[body].incarnation;
-        self.schedule(delay, Event::Checked { body, incarnation, from, candidate });
-    }
-
-    pub(crate) fn candidate_checked(&mut self, body: usize, from: Place, candidate: Arc<Candidate>) {
-        let config_sequence = self.settings.config.config_sequence;
-        let input = match signing::verified_candidate(&self.workload, &candidate) {
-            Some(candidate) => Input::Candidate { from, candidate, config_sequence },
-            None => Input::InvalidCandidate { from, digest: candidate.digest, config_sequence },
-        };
-        self.feed(body, input);
     }
 
     /// Cuts candidates while there is room, for this replica's own core and all others.

@@ -89,7 +89,10 @@ struct Choice {
 impl Choice {
     fn draw(self, seed: u64) -> Plan {
         let plan = self.n.map_or_else(|| Plan::draw(seed), |n| Plan::draw_with(seed, n));
-        self.plant.map_or(plan.clone(), |plant| plan.without_rule(plant))
+        match self.plant {
+            Some(plant) => plan.without_rule(plant),
+            None => plan,
+        }
     }
 
     /// The options that make the same choice.

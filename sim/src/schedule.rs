@@ -13,9 +13,10 @@ use sbft::pbft::{Config, Role};
 use sbft::types::{Place, Time};
 
 use crate::byzantine::{Liar, Strategy};
-use crate::checks::{Class, Seen, Violation};
+use crate::checks::Seen;
 use crate::draw::{Draws, Purpose};
 use crate::network::Conditions;
+use crate::violation::{Class, Violation};
 use crate::world::{Fault, Settings, World, default_config};
 
 /// A client's envelope on its way to one replica.

@@ -17,12 +17,13 @@ use sbft::pbft::{Config, Input, Output, Replica, Role};
 use sbft::types::{Candidate, Digest, Era, Number, Place, Time, View};
 
 use crate::byzantine::Liar;
-use crate::checks::{Checks, Violation};
+use crate::checks::Checks;
 use crate::disk::{BlockStore, Log};
 use crate::draw::{Draws, Purpose, mix};
 use crate::network::{Conditions, Kind, Network, Packet};
 use crate::signing::Keys;
 use crate::trace::Trace;
+use crate::violation::Violation;
 use crate::workload::{Source, Workload};
 
 /// What a world is made of.
