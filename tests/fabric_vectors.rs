@@ -256,7 +256,9 @@ fn the_command_accepts_the_blocks_and_names_block_and_reason_when_it_does_not() 
     assert_eq!(json["reports"][0]["failure"]["block"], 1);
     assert!(text(&json["reports"][0]["failure"], "reason").starts_with("block 1: "), "{json}");
 
-    let nowhere = run_verify(&[Path::new("/no/such/ledger")]);
-    assert_eq!(nowhere.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&nowhere.stderr).contains("/no/such/ledger"));
+    for path in ["/no/such/ledger", "/dev/zero"] {
+        let nothing = run_verify(&[Path::new(path)]);
+        assert_eq!(nothing.status.code(), Some(1));
+        assert!(String::from_utf8_lossy(&nothing.stderr).contains(path));
+    }
 }

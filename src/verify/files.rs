@@ -108,8 +108,11 @@ pub fn verify_paths(
         let kind = std::fs::metadata(path).map_err(io_error(path))?;
         if kind.is_dir() {
             reports.push(verify_directory(path, verifier.clone(), options)?);
-        } else {
+        } else if kind.is_file() {
             files.push(path.clone());
+        } else {
+            let source = io::Error::other("it is neither a directory nor a file");
+            return Err(VerifyError::Io { path: path.clone(), source });
         }
     }
     if let [first, ..] = files.as_slice() {
