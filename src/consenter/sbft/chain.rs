@@ -191,7 +191,7 @@ impl Chain for SbftChain {
         let order = Order { envelope: envelope(envelope_in, config_sequence), reply };
         let accepted = tokio::time::timeout(ROOM_TIMEOUT, async {
             self.orders.send(order).await.map_err(|_| self.ended())?;
-            answer.await.map_err(|_| self.ended())?
+            answer.await.map_err(|_| self.ended())
         });
         let duplicate = match accepted.await {
             Ok(outcome) => outcome?,

@@ -4,6 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use ::metrics::{Counter, Histogram};
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
@@ -86,9 +87,30 @@ pub(super) struct Driver {
     promises: Vec<Promise>,
     blocks: Vec<Arc<CommittedBlock>>,
     notes: Notes,
+    meters: Meters,
     snapshot_at: Instant,
     snapshot_due: bool,
     last_tick: Instant,
+}
+
+/// What is counted for each envelope, looked up once.
+struct Meters {
+    accepted: Counter,
+    duplicates: Counter,
+    committed: Histogram,
+    filled: Histogram,
+}
+
+impl Meters {
+    fn new(channel: &str) -> Self {
+        let channel = || channel.to_owned();
+        Self {
+            accepted: ::metrics::counter!(metrics::ACCEPTED, "channel" => channel()),
+            duplicates: ::metrics::counter!(metrics::DUPLICATES, "channel" => channel()),
+            committed: ::metrics::histogram!(metrics::COMMIT_SECONDS, "channel" => channel()),
+            filled: ::metrics::histogram!(metrics::BLOCK_FILL_DURATION, "channel" => channel()),
+        }
+    }
 }
 
 /// The log or the block thread has ended: the chain has failed.
@@ -106,6 +128,7 @@ impl Driver {
     ) -> Self {
         let (replica, outputs) = replica;
         Self {
+            meters: Meters::new(shared.channel()),
             shared,
             replica,
             intake,
@@ -373,13 +396,12 @@ impl Driver {
 
     fn intake_output(&mut self, now: Time, output: IntakeOutput) {
         match output {
-            IntakeOutput::Accepted(id) => self.answer(id, Ok(false)),
-            IntakeOutput::Duplicate { id, .. } => self.answer(id, Ok(true)),
+            IntakeOutput::Accepted(id) => self.answer(id, false),
+            IntakeOutput::Duplicate { id, .. } => self.answer(id, true),
             IntakeOutput::Full(_) => self.stalled.extend(self.answering.pop_front()),
             IntakeOutput::Cut(batch) => self.cut(now, batch),
             IntakeOutput::Done { id, number, waited } => {
-                let channel = self.shared.channel().to_owned();
-                ::metrics::histogram!(metrics::COMMIT_SECONDS, "channel" => channel).record(waited);
+                self.meters.committed.record(waited);
                 self.tell(&id, Ok(number));
             }
             IntakeOutput::Dropped(id) => {
@@ -394,13 +416,13 @@ impl Driver {
     }
 
     /// The intake answers orders one by one, in order.
-    fn answer(&mut self, id: RequestId, duplicate: Result<bool, super::super::OrderError>) {
+    fn answer(&mut self, id: RequestId, is_duplicate: bool) {
         let Some(order) = self.answering.pop_front() else { return };
         debug_assert_eq!(order.envelope.id, id, "answers come in the order of the envelopes");
-        let name = if duplicate == Ok(true) { metrics::DUPLICATES } else { metrics::ACCEPTED };
-        ::metrics::counter!(name, "channel" => self.shared.channel().to_owned()).increment(1);
+        let meter = if is_duplicate { &self.meters.duplicates } else { &self.meters.accepted };
+        meter.increment(1);
         // The client may be gone; its envelope is ordered all the same.
-        let _gone = order.reply.send(duplicate);
+        let _gone = order.reply.send(is_duplicate);
     }
 
     fn tell(&mut self, id: &RequestId, outcome: Result<Number, NotCommitted>) {
@@ -415,8 +437,7 @@ impl Driver {
         let shared = &self.shared;
         let me = shared.members.me;
         let config_sequence = batch.config_sequence;
-        let channel = shared.channel().to_owned();
-        ::metrics::histogram!(metrics::BLOCK_FILL_DURATION, "channel" => channel).record(batch.waited);
+        self.meters.filled.record(batch.waited);
         if batch.envelopes.iter().map(Bytes::len).sum::<usize>() <= LARGE_BATCH {
             match candidate::encode(me, batch.sequence, batch.envelopes) {
                 Ok(candidate) => self.own_candidate(now, Arc::new(candidate), config_sequence),

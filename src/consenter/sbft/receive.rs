@@ -18,6 +18,9 @@ use crate::wire::checker::{Rejection, check_candidate};
 /// Longer frames are view changes and new views, with many signatures: they are checked on the
 /// worker threads.
 const LONG_FRAME: usize = 4096;
+/// Candidates up to this size, a few envelopes, are validated on the spot: at low load the way to
+/// the worker threads and back takes longer than the work.
+const SMALL_CANDIDATE: usize = 8 << 10;
 /// After an invalid candidate its sender's stream is not read for this long: honest replicas send
 /// none, except around a change of configuration.
 pub(super) const PENALTY: Duration = Duration::from_millis(200);
@@ -124,7 +127,7 @@ pub(super) enum Judged {
     Ended,
 }
 
-/// Decodes and validates a candidate on the worker threads. `origin` is who must have cut it, if
+/// Decodes and validates a candidate, on the worker threads if it is large. `origin` is who must have cut it, if
 /// the stream says so.
 pub(super) async fn judge(
     shared: &Arc<Shared>,
@@ -134,7 +137,8 @@ pub(super) async fn judge(
     permit: Option<Permit>,
 ) -> Judged {
     let context = shared.clone();
-    let judged = offload(move || {
+    let is_small = encoding.len() <= SMALL_CANDIDATE;
+    let judge = move || {
         let digest = candidate::digest(&encoding);
         let config_sequence = context.support.sequence();
         let verdict = match candidate::decode(encoding, &context.limits) {
@@ -146,9 +150,10 @@ pub(super) async fn judge(
             Err(error) => Err(error.to_string()),
         };
         Some((digest, config_sequence, verdict))
-    });
+    };
+    let judged = if is_small { Some(judge()) } else { offload(judge).await };
     let (channel, peer) = (shared.channel(), shared.members.id(from));
-    let event = match judged.await {
+    let event = match judged {
         None => return Judged::Ended,
         Some(None) => {
             tracing::warn!(channel, %peer, "candidate of another origin refused");

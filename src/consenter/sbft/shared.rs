@@ -8,7 +8,7 @@ use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::super::{ConsenterSupport, Health, NotCommitted, OrderError};
+use super::super::{ConsenterSupport, Health, NotCommitted};
 use super::members::Members;
 use super::reach::Reach;
 use crate::intake::{Envelope, IntakeProbe};
@@ -92,7 +92,7 @@ pub(super) type Permit = tokio::sync::OwnedSemaphorePermit;
 pub(super) struct Order {
     pub(super) envelope: Envelope,
     /// `true`: the id was known.
-    pub(super) reply: oneshot::Sender<Result<bool, OrderError>>,
+    pub(super) reply: oneshot::Sender<bool>,
 }
 
 impl Shared {
