@@ -9,7 +9,9 @@ use bytes::Bytes;
 use prost::Message as _;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
+use sbft::client::envelope::request_id;
 use sbft::client::network_file::{IdentityFiles, NetworkFile, ReplicaEntry};
+use sbft::client::operations::get;
 use sbft::crypto::KeyKind;
 use sbft::genesis::{
     BatchSpec, ConsensusKind, GenesisSpec, NetworkMaterial, NetworkSpec, OptionsSpec, ReplicaAddress,
@@ -17,11 +19,12 @@ use sbft::genesis::{
 };
 use sbft::header::header_hash;
 use sbft::ledger::{Ledger, LedgerOptions};
-use sbft::node_config::NodeConfig;
-use sbft::proto::common::Block;
+use sbft::node_config::{NodeConfig, parse_filter};
+use sbft::proto::common::{Block, Envelope};
 use sbft::types::Number;
 use sbft::verify::{VerifyOptions, verify_paths};
 use sbft::wire::block::header_of;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 /// Every truncation of `good`, and `rounds` changes of all kinds.
 fn changed(good: &[u8], rounds: usize) -> impl Iterator<Item = Vec<u8>> + '_ {
@@ -236,5 +239,67 @@ fn ledgers_and_block_files_that_are_verified() {
             (block.header, block.data) == (original.header, original.data)
         });
         assert!(!good || same);
+    }
+}
+
+/// `sbft submit --file` takes envelopes that anybody made.
+#[test]
+fn envelopes_that_are_submitted_from_a_file() {
+    let blocks = vectors();
+    let block = Block::decode(blocks[1].clone()).expect("a block");
+    let envelope = block.data.expect("data").data.remove(0);
+    let good = Envelope::decode(envelope.clone()).expect("an envelope");
+    assert!(request_id(&good).is_some());
+    let mut stream = Vec::new();
+    for _ in 0..3 {
+        prost::encoding::encode_varint(envelope.len() as u64, &mut stream);
+        stream.extend(&envelope);
+    }
+    for bytes in changed(&envelope, 2000) {
+        if let Ok(found) = Envelope::decode(&bytes[..]) {
+            let id = request_id(&found);
+            assert!(id.is_none() || !found.payload.is_empty());
+        }
+    }
+    for bytes in changed(&stream, 2000) {
+        let mut rest = Bytes::from(bytes);
+        while let (false, Ok(found)) = (rest.is_empty(), Envelope::decode_length_delimited(&mut rest)) {
+            assert!(request_id(&found).is_none_or(|id| id.0 != [0; 32]));
+        }
+    }
+}
+
+/// A replica's operations listener may be anything that listens there.
+#[tokio::test]
+async fn answers_of_an_operations_listener() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address").to_string();
+    let good = b"HTTP/1.0 200 OK\r\nContent-Type: application/json\r\n\r\n{\"id\": 1}";
+    let answers: Vec<Vec<u8>> = changed(good, 200).collect();
+    let server = tokio::spawn({
+        let answers = answers.clone();
+        async move {
+            for answer in answers {
+                let (mut stream, _) = listener.accept().await.expect("a caller");
+                let mut request = [0; 1024];
+                stream.read(&mut request).await.expect("a request");
+                stream.write_all(&answer).await.expect("answered");
+            }
+        }
+    });
+    for answer in answers {
+        match get(&address, "/status").await {
+            Ok((_, body)) => assert!(String::from_utf8_lossy(&answer).ends_with(&body)),
+            Err(error) => assert!(error.to_string().contains("/status"), "{error}"),
+        }
+    }
+    server.await.expect("all were asked for");
+}
+
+#[test]
+fn log_filters() {
+    assert!(parse_filter("info,sbft::pbft=debug").is_ok());
+    for bytes in changed(b"info,sbft::pbft[span{field=7}]=debug,quinn=warn", 3000) {
+        drop(parse_filter(&String::from_utf8_lossy(&bytes)));
     }
 }

@@ -32,7 +32,7 @@ fn signed_messages_and_records_of_each_kind_come_back_the_same() {
 }
 
 #[test]
-fn an_error_names_the_field() {
+fn case_86_an_error_names_the_field() {
     let check = |message: Message, change: fn(&mut crate::proto::sbft::ReplicaMessage), expected: &str| {
         let frame = message::encode(&message, Era(2));
         let mut proto = crate::proto::sbft::ReplicaMessage::decode(frame).expect("decodes");
