@@ -269,7 +269,17 @@ impl Checks {
         if number <= durable {
             return Ok(());
         }
-        if view > View(0) && !image.entered.contains(&view) && !matches!(slot, Slot::NewView(_)) {
+        // A record that forbids any vote in this view forbids contradicting this one, which left
+        // late. What it may have committed must be there all the same.
+        let superseded = image.entered.last().copied().unwrap_or_default().max(image.asked) > view;
+        if superseded && !matches!(slot, Slot::Commit(..)) {
+            return Ok(());
+        }
+        if view > View(0)
+            && !superseded
+            && !image.entered.contains(&view)
+            && !matches!(slot, Slot::NewView(_))
+        {
             return unsafe_because(
                 "persist first",
                 format!("{place} votes at {slot:?} and has no new-view synced"),
