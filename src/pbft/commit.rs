@@ -262,8 +262,8 @@ impl Replica {
         }
     }
 
-    /// Numbers that votes are kept for: some below the tip (to help others with), and above it
-    /// twice the window, because others may be that far ahead.
+    /// Numbers that votes are kept for: some below the tip (to help others with), and above it as
+    /// far as others may be ahead.
     pub(super) fn is_near(&self, number: Number) -> bool {
         number.0.saturating_add(self.config.window) >= self.tip.number.0
             && number > Number(0)

@@ -18,6 +18,9 @@ use crate::types::{
 /// First byte of everything signed here: a protobuf tag with field number 0, which is illegal.
 pub const SIGNED_PREFIX: u8 = 0x07;
 
+/// Most candidates that one proposal may name, however many envelopes fit a block.
+pub const MAX_CANDIDATES: usize = 4096;
+
 /// What binds a signature to one channel and one set of consenters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Domain {
@@ -145,7 +148,7 @@ pub struct ViewChange {
     pub view: View,
     /// Certificate of the last block that this replica committed; none at genesis.
     pub base: Option<Arc<BlockCertificate>>,
-    /// For each number above the base and within the window at most one: that of the highest
+    /// For each number above the base and within `Config::reach` at most one: that of the highest
     /// view the replica holds, of a view below `view`, only where it holds the payload. In order
     /// of number; gaps are no offence.
     pub prepared: Vec<Arc<PreparedCertificate>>,

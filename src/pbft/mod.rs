@@ -432,11 +432,12 @@ pub struct Replica {
 }
 
 impl Config {
-    /// How far above the last committed block votes are kept and certificates may be: twice the
-    /// window, since the ledger may come back at an older block than the one that was the last
-    /// when they were made.
+    /// How far above the last committed block votes are kept and certificates may be: four times
+    /// the window. The ledger may come back at an older block than the one that was the last when
+    /// they were made, so nothing is accepted this far above the last durable block; a block store
+    /// that syncs every few windows never makes the primary wait.
     pub fn reach(&self) -> u64 {
-        self.window.saturating_mul(2)
+        self.window.saturating_mul(4)
     }
 }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use super::Output;
 use super::dedup::Dedup;
-use super::message::Proposal;
+use super::message::{MAX_CANDIDATES, Proposal};
 use crate::types::{Candidate, CandidateRef, Digest, Number, Place, Time, View};
 
 /// Where a candidate stands in its origin's line: a generation (an origin that restarts counts
@@ -352,7 +352,7 @@ impl Pool {
             let (more, size) = (candidate.envelopes.len() as u64, candidate.bytes());
             let full =
                 envelopes + more > limits.envelopes || bytes + size > limits.preferred.min(limits.bytes);
-            if !taken.is_empty() && (full || candidate.is_config) {
+            if !taken.is_empty() && (full || candidate.is_config || taken.len() == MAX_CANDIDATES) {
                 break; // this origin comes first next time
             }
             idle = 0;

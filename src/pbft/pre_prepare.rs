@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::message::{PrePrepare, Prepare, PrepareVote, Proposal};
+use super::message::{MAX_CANDIDATES, PrePrepare, Prepare, PrepareVote, Proposal};
 use super::plant::Plant;
 use super::{Output, Phase, Replica};
 use crate::types::{Number, Place, View};
@@ -121,7 +121,7 @@ impl Replica {
             Err(Fault(format!("the proposal {number} does not extend the one below it")))
         } else if names.is_empty() || names.len() != proposal.candidates.len() {
             Err(Fault(format!("the proposal {number} names no candidate, or one twice")))
-        } else if names.len() > self.config.max_message_count as usize {
+        } else if names.len() > MAX_CANDIDATES.min(self.config.max_message_count as usize) {
             Err(Fault(format!("the proposal {number} names more candidates than envelopes fit a block")))
         } else if names.iter().any(|digest| self.invalid.contains(digest)) {
             Err(Fault(format!("the proposal {number} names an invalid candidate")))

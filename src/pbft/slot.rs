@@ -1,7 +1,7 @@
 //! What a replica knows of one block number: its own vote, its certificate, and others' votes.
 //!
 //! Bounded: votes are kept for this view and the next (commits for a few older views as well), one
-//! of a kind by each sender, and only for numbers within twice the window.
+//! of a kind by each sender, and only for numbers within `Config::reach`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -31,14 +31,14 @@ pub const MAX_REPLICAS: usize = 256;
 /// Block numbers in flight that a channel may allow.
 pub const MAX_WINDOW: usize = 256;
 
-/// Prepared certificates that a view-change may hold: twice the window, since a ledger may come
+/// Prepared certificates that a view-change may hold: four times the window, since a ledger may come
 /// back at an older block than the one that was the last when they were made. A hard cap and not
 /// the channel's own, because replicas on either side of a config block may know different windows
 /// for a moment.
-pub const MAX_PREPARED: usize = 2 * MAX_WINDOW;
+pub const MAX_PREPARED: usize = 4 * MAX_WINDOW;
 
 /// Candidates that one proposal may name.
-pub const MAX_CANDIDATES_PER_PROPOSAL: usize = 4096;
+pub const MAX_CANDIDATES_PER_PROPOSAL: usize = crate::pbft::message::MAX_CANDIDATES;
 
 /// Candidates that one fetch may ask for.
 pub const MAX_CANDIDATES_PER_FETCH: usize = 1024;
