@@ -1,0 +1,169 @@
+//! What becomes of envelopes on their way through the protocol task: from orders to the intake,
+//! from its batches to candidates, and the answers to those who wait.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use tokio::sync::{mpsc, oneshot};
+
+use super::super::super::NotCommitted;
+use super::super::shared::{Event, Order, Shared, offload};
+use super::Driver;
+use crate::intake::{Batch, Envelope, IntakeInput, IntakeOutput};
+use crate::pbft::Input;
+use crate::transport::Class;
+use crate::types::{Candidate, Number, RequestId, Time};
+use crate::wire::candidate;
+use crate::wire::checker::check_candidate;
+use crate::wire::envelope::Parsed;
+
+/// Batches longer than this are encoded and hashed on the worker threads.
+const LARGE_BATCH: usize = 64 << 10;
+
+impl Driver {
+    /// Answers once the envelope is committed; at once if it is, or is not known (any more).
+    pub(super) fn watch(&mut self, id: RequestId, reply: oneshot::Sender<Result<Number, NotCommitted>>) {
+        let answer = match self.intake.committed_in(&id) {
+            Some(number) => Ok(number),
+            None if self.intake.is_waiting(&id) => {
+                let waiting = self.waiters.entry(id).or_default();
+                // Those who gave up must not add up while nothing commits.
+                waiting.retain(|waiter| !waiter.is_closed());
+                return waiting.push(reply);
+            }
+            None => Err(NotCommitted::Dropped),
+        };
+        // The one who asked may be gone.
+        let _gone = reply.send(answer);
+    }
+
+    /// Gives orders to the intake: those that waited for room first.
+    pub(super) fn order(&mut self, now: Time, orders: &mut Vec<Order>) {
+        // Those before are given to the intake already; their answers wait to be worked off.
+        let given = self.answering.len();
+        self.stalled.retain(|order| !order.reply.is_closed());
+        if !self.stalled.is_empty() && self.intake.has_room() {
+            let stalled = std::mem::take(&mut self.stalled);
+            self.answering.extend(stalled);
+        }
+        // Whoever has given up meanwhile was told that it was not accepted.
+        self.answering.extend(orders.drain(..).filter(|order| !order.reply.is_closed()));
+        if self.answering.len() == given {
+            return;
+        }
+        let envelopes = self.answering.iter().skip(given).map(|order| order.envelope.clone()).collect();
+        self.intake.step(now, IntakeInput::Envelopes(envelopes), &mut self.intake_outputs);
+    }
+
+    /// Does what the intake asks for.
+    pub(super) fn intake_output(&mut self, now: Time, output: IntakeOutput) {
+        match output {
+            IntakeOutput::Accepted(id) => self.answer(id, false),
+            IntakeOutput::Duplicate { id, .. } => self.answer(id, true),
+            IntakeOutput::Full(_) => self.stalled.extend(self.answering.pop_front()),
+            IntakeOutput::Cut(batch) => self.cut(now, batch),
+            IntakeOutput::Done { id, number, waited } => {
+                self.meters.committed.record(waited);
+                self.tell(&id, Ok(number));
+            }
+            IntakeOutput::Dropped(id) => {
+                tracing::info!(channel = self.shared.channel(), %id, "dropped under the new configuration");
+                self.tell(&id, Err(NotCommitted::Dropped));
+            }
+            IntakeOutput::Revalidate(envelopes) => {
+                let again = revalidate(self.shared.clone(), envelopes, self.outlets.events.clone());
+                self.shared.spawn(again);
+            }
+        }
+    }
+
+    /// The intake answers orders one by one, in order.
+    fn answer(&mut self, id: RequestId, is_duplicate: bool) {
+        let Some(order) = self.answering.pop_front() else { return };
+        debug_assert_eq!(order.envelope.id, id, "answers come in the order of the envelopes");
+        let meter = if is_duplicate { &self.meters.duplicates } else { &self.meters.accepted };
+        meter.increment(1);
+        // The client may be gone; its envelope is ordered all the same.
+        let _gone = order.reply.send(is_duplicate);
+    }
+
+    fn tell(&mut self, id: &RequestId, outcome: Result<Number, NotCommitted>) {
+        for waiter in self.waiters.remove(id).into_iter().flatten() {
+            // The one who waits may be gone.
+            let _gone = waiter.send(outcome);
+        }
+    }
+
+    /// Makes a candidate of a batch: at once if it is small, on the worker threads if not.
+    fn cut(&mut self, now: Time, batch: Batch) {
+        let shared = &self.shared;
+        let me = shared.members.me;
+        let config_sequence = batch.config_sequence;
+        self.meters.filled.record(batch.waited);
+        if batch.envelopes.iter().map(Bytes::len).sum::<usize>() <= LARGE_BATCH {
+            match candidate::encode(me, batch.sequence, batch.envelopes) {
+                Ok(candidate) => self.own_candidate(now, Arc::new(candidate), config_sequence),
+                Err(error) => cannot_encode(shared, &error),
+            }
+            return;
+        }
+        let (context, events) = (shared.clone(), self.outlets.events.clone());
+        shared.spawn(async move {
+            let encoded = offload(move || candidate::encode(me, batch.sequence, batch.envelopes)).await;
+            match encoded {
+                Some(Ok(candidate)) => {
+                    let candidate = Arc::new(candidate);
+                    // The protocol task has ended when nobody receives it.
+                    let _ended = events.send(Event::Own { candidate, config_sequence }).await;
+                }
+                Some(Err(error)) => cannot_encode(&context, &error),
+                None => {}
+            }
+        });
+    }
+
+    /// Gives a candidate of this replica to the core, and sends it to all others.
+    pub(super) fn own_candidate(&mut self, now: Time, candidate: Arc<Candidate>, config_sequence: u64) {
+        let input = IntakeInput::Own { sequence: candidate.sequence, digest: candidate.digest };
+        self.intake.step(now, input, &mut self.intake_outputs);
+        self.shared.send_all(Class::Bulk, &candidate.encoding);
+        // Each envelope passed the filters on its way in, under this sequence.
+        let checked = check_candidate(candidate, |_| Ok::<_, std::convert::Infallible>(config_sequence));
+        let Ok((candidate, config_sequence)) = checked;
+        let input = Input::Candidate { from: self.shared.members.me, candidate, config_sequence };
+        self.replica.step(now, input, &mut self.outputs);
+    }
+}
+
+fn cannot_encode(shared: &Shared, error: &candidate::CandidateError) {
+    // `order` takes only what a candidate can hold, so this is a fault of this program.
+    tracing::error!(channel = shared.channel(), %error, "a batch of accepted envelopes makes no candidate");
+}
+
+/// Runs the filters over envelopes of the pool again.
+async fn revalidate(shared: Arc<Shared>, envelopes: Vec<(RequestId, Bytes)>, events: mpsc::Sender<Event>) {
+    for (id, frame) in envelopes {
+        let processor = shared.support.processor();
+        let config_sequence = shared.support.sequence();
+        let verdict = offload(move || {
+            Parsed::from_frame(frame)
+                .is_ok_and(|parsed| processor.process_normal(&parsed, SystemTime::now()).is_ok())
+        });
+        let Some(valid) = verdict.await else { return };
+        if events.send(Event::Revalidated { id, config_sequence, valid }).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// What the intake takes of an accepted envelope.
+pub(in super::super) fn envelope(parsed: Parsed, config_sequence: u64) -> Envelope {
+    Envelope {
+        id: parsed.id,
+        size: parsed.size,
+        is_config: parsed.is_config(),
+        frame: parsed.frame,
+        config_sequence,
+    }
+}
