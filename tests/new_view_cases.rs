@@ -401,6 +401,43 @@ fn case_76_a_proposal_out_of_form_never_reaches_the_core() {
     }
 }
 
+/// One replica says all it can about numbers and views that may never come; what is kept of it has
+/// a bound, and what the others say counts as before.
+#[test]
+fn case_74_a_flood_of_votes_from_one_replica_takes_bounded_memory() {
+    let mut one = One::at(1);
+    let candidate = one.candidate(1);
+    let proposal = one.proposal(1, one.config.domain.genesis, &candidate);
+    let mut most = 0;
+    for round in 0..4000_u64 {
+        let number = Number(if round % 5 == 0 { u64::MAX - round } else { round / 40 });
+        let view = View(if round % 7 == 0 { u64::MAX - round } else { round % 4 });
+        let digest = Digest([round as u8; 32]);
+        let header = Header { number, ..proposal.header.clone() };
+        let change = ViewChange { view: View(view.0.max(1)), base: None, prepared: Vec::new() };
+        let messages = [
+            Message::Prepare(one.keys.prepare(Place(2), PrepareVote { view, number, digest })),
+            Message::Commit(one.keys.commit(
+                Place(2),
+                CommitVote { view, header, digest, last_config: Number(0) },
+                round,
+            )),
+            Message::ViewChange(Arc::new(one.keys.view_change(Place(2), change))),
+        ];
+        for message in messages {
+            if let Ok(message) = one.keys.check(message) {
+                one.step(Input::Message { from: Place(2), message });
+            }
+        }
+        most = most.max(one.replica.probe().messages_held);
+    }
+    // Two kinds of votes, in this view and the next, at each number that may come.
+    let bound = 4 * one.config.reach() as usize + 4;
+    assert!(most > 8 && most <= bound, "{most} messages of one replica are held, {bound} are enough");
+    assert_eq!(one.replica.probe().view, View(0));
+    assert!(votes(&one.propose(Proposal::clone(&proposal))), "an honest proposal is voted for");
+}
+
 /// A signer who puts something else into the metadata value signs something that nobody counts.
 #[test]
 fn case_88_a_commit_over_other_metadata_is_not_counted() {

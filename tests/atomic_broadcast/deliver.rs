@@ -65,6 +65,13 @@ async fn case_44_the_next_block_is_waited_for() {
     world.grow(4).await;
     stream.number(3).await;
     assert_eq!(stream.status().await, Status::Success);
+    // This one waits for certain: it has been answered in part.
+    stream.send(world.member().seek(&range(at(3), at(5))).await);
+    stream.number(3).await;
+    world.grow(6).await;
+    stream.number(4).await;
+    stream.number(5).await;
+    assert_eq!(stream.status().await, Status::Success);
 }
 
 #[tokio::test]
@@ -178,21 +185,25 @@ async fn case_52_an_identity_that_expires_is_forbidden_before_the_next_block() {
 
 #[tokio::test]
 async fn case_53_an_errored_chain_is_unavailable_unless_best_effort_is_asked_for() {
+    let best_effort = |info| SeekInfo { error_response: SeekErrorResponse::BestEffort as i32, ..info };
     let world = World::start().await;
     world.grow(3).await;
-    world.registrar.halt().await;
     let client = world.client().await;
+    let mut waiting = client.deliver().await;
+    waiting.send(world.member().seek(&best_effort(range(at(2), at(u64::MAX)))).await);
+    waiting.number(2).await;
+    world.registrar.halt().await;
     let stream = client.deliver().await;
     stream.send(world.member().seek(&range(OLDEST, NEWEST)).await);
     stream.refused(Status::ServiceUnavailable).await;
     let mut stream = client.deliver().await;
-    let best_effort =
-        SeekInfo { error_response: SeekErrorResponse::BestEffort as i32, ..range(OLDEST, NEWEST) };
-    stream.send(world.member().seek(&best_effort).await);
+    stream.send(world.member().seek(&best_effort(range(OLDEST, NEWEST))).await);
     for number in 0..3 {
         stream.number(number).await;
     }
     assert_eq!(stream.status().await, Status::Success);
+    // One that does not care goes on waiting, too.
+    assert!(tokio::time::timeout(Duration::from_millis(200), waiting.next()).await.is_err());
 }
 
 #[tokio::test]
