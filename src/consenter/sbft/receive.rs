@@ -100,10 +100,9 @@ pub(super) async fn bulk(
         let Some(frame) = frames.recv().await else { return };
         shared.reach.heard(from);
         let penalty = match judge(&shared, from, Some(from), frame, Some(permit)).await {
-            Judged::Ended => return,
-            // Not a word to the core: the candidate may be good, and another's. Room is given back.
-            Judged::NotTheirs => true,
-            Judged::Told(event) => {
+            Err(Untold::Ended) => return,
+            Err(Untold::NotTheirs) => true, // its room is given back
+            Ok(event) => {
                 let invalid = matches!(event, Event::Invalid { .. });
                 if events.send(event).await.is_err() {
                     return;
@@ -117,25 +116,23 @@ pub(super) async fn bulk(
     }
 }
 
-/// What became of a candidate.
-pub(super) enum Judged {
-    /// Valid or not, the core must know.
-    Told(Event),
-    /// It came over a stream that is only for its origin's.
+/// Why the core is not told of a candidate.
+pub(super) enum Untold {
+    /// It came over a stream that is only for its origin's. It may be good, and another's.
     NotTheirs,
     /// The process is ending.
     Ended,
 }
 
-/// Decodes and validates a candidate, on the worker threads if it is large. `origin` is who must have cut it, if
-/// the stream says so.
+/// Decodes and validates a candidate, on the worker threads if it is large; gives what the core
+/// must know of it. `origin` is who must have cut it, if the stream says so.
 pub(super) async fn judge(
     shared: &Arc<Shared>,
     from: Place,
     origin: Option<Place>,
     encoding: Bytes,
     permit: Option<Permit>,
-) -> Judged {
+) -> Result<Event, Untold> {
     let context = shared.clone();
     let is_small = encoding.len() <= SMALL_CANDIDATE;
     let judge = move || {
@@ -154,11 +151,11 @@ pub(super) async fn judge(
     let judged = if is_small { Some(judge()) } else { offload(judge).await };
     let (channel, peer) = (shared.channel(), shared.members.id(from));
     let event = match judged {
-        None => return Judged::Ended,
+        None => return Err(Untold::Ended),
         Some(None) => {
             tracing::warn!(channel, %peer, "candidate of another origin refused");
             refused(shared, from, "another's candidate");
-            return Judged::NotTheirs;
+            return Err(Untold::NotTheirs);
         }
         Some(Some((_, _, Ok((candidate, config_sequence))))) => {
             Event::Candidate { from, candidate, config_sequence, permit }
@@ -169,7 +166,7 @@ pub(super) async fn judge(
             Event::Invalid { from, digest, config_sequence, permit }
         }
     };
-    Judged::Told(event)
+    Ok(event)
 }
 
 /// Runs the filters over a candidate again, under the configuration that holds now.

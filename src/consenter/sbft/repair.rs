@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::receive::{Judged, PENALTY, judge, refused};
+use super::receive::{PENALTY, Untold, judge, refused};
 use super::shared::{Event, Shared, offload};
 use crate::transport::{Class, Inbox, PeerInbox};
 use crate::types::{CommittedBlock, Number, Place, Verified};
@@ -86,9 +86,9 @@ async fn peer_frames(
                 continue;
             }
             Ok(Repair::Candidate(encoding)) => match judge(&shared, from, None, encoding, None).await {
-                Judged::Told(event) => event,
-                Judged::NotTheirs => continue,
-                Judged::Ended => return,
+                Ok(event) => event,
+                Err(Untold::NotTheirs) => continue,
+                Err(Untold::Ended) => return,
             },
             Ok(Repair::Blocks(blocks)) => {
                 if !asked.answered(from) {
