@@ -16,6 +16,7 @@ const BLOCKS_AT_ONCE: u64 = 64;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Asked {
     peer: Place,
+    last: Number,
     /// Ask another one then.
     pub(super) until: Time,
 }
@@ -49,7 +50,7 @@ impl Replica {
         let last = Number(self.peers[peer.index()].claimed.0.min(tip.0 + BLOCKS_AT_ONCE));
         self.next_source = Place((peer.0 + 1) % n);
         let until = self.now.after(self.config.status_interval * 4);
-        self.asked = Some(Asked { peer, until });
+        self.asked = Some(Asked { peer, last, until });
         out.push(Output::FetchBlocks { from: peer, first: tip.next(), last });
     }
 
@@ -72,17 +73,16 @@ impl Replica {
             }
             self.commit(block, out);
         }
-        if self.asked.is_some_and(|asked| asked.peer == from) {
+        let progress = self.tip.number > before;
+        if let Some(asked) = self.asked.filter(|asked| asked.peer == from) {
             // An answer that brought nothing must not be answered by the next question at once.
-            let pause = if self.tip.number > before {
-                Time::ZERO
-            } else {
-                self.now.after(self.config.status_interval)
-            };
-            self.asked = Some(Asked { peer: from, until: pause });
+            let until = if progress { Time::ZERO } else { self.now.after(self.config.status_interval) };
+            self.asked = Some(Asked { until, ..asked });
+            if self.tip.number >= asked.last {
+                self.next_source = from; // it gave all it was asked for; one that drips loses its turn
+            }
         }
-        if self.tip.number > before {
-            self.next_source = from; // it answers: the next range comes from it too
+        if progress {
             self.behind_since = None;
         }
     }

@@ -136,7 +136,11 @@ impl Replica {
         if block.is_config {
             self.config.last_config = number;
         }
-        let sealed = Sealed { digest: certificate.proposal, last_config: certificate.last_config };
+        let sealed = Sealed {
+            view: certificate.view,
+            digest: certificate.proposal,
+            last_config: certificate.last_config,
+        };
         self.sealed.insert(number, sealed);
         while self.sealed.len() as u64 > self.config.reach() {
             self.sealed.pop_first();
@@ -160,7 +164,7 @@ impl Replica {
         self.dedup.commit(number, block.ids.clone());
         let candidates = self.candidates_of(number, &certificate.proposal);
         self.ordered += candidates.len().max(1) as u64;
-        self.pool.settle(&candidates, &self.dedup, out);
+        self.pool.settle(number, &candidates, &self.dedup, out);
         if self.open_config.is_some_and(|open| open <= number) {
             self.open_config = None;
         }

@@ -27,8 +27,9 @@ pub(super) struct Fetches {
 }
 
 impl Fetches {
-    pub(super) fn is_wanted(&self, digest: &Digest) -> bool {
-        self.wants.contains_key(digest)
+    /// The number whose proposal names this candidate, if it is being fetched.
+    pub(super) fn wanted_for(&self, digest: &Digest) -> Option<Number> {
+        self.wants.get(digest).map(|want| want.number)
     }
 
     pub(super) fn found(&mut self, digest: &Digest) {

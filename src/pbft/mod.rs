@@ -539,8 +539,8 @@ impl Replica {
             && candidate.envelopes.len() <= self.config.max_message_count as usize
             && candidate.bytes() <= self.config.absolute_max_bytes
             && (!candidate.is_config || candidate.envelopes.len() == 1);
-        let wanted = self.fetches.is_wanted(&digest);
-        if !fits && !wanted {
+        let wanted = self.fetches.wanted_for(&digest);
+        if !fits && wanted.is_none() {
             // Could never be proposed. (One that a proposal names is looked at with it.)
             if from == origin {
                 out.push(Output::Release { origin, digest });

@@ -145,6 +145,9 @@ impl Replica {
         if view < self.view || view == self.view && self.phase != Phase::Leaving || view == View(0) {
             return;
         }
+        if self.tip.certificate.as_ref().is_some_and(|certificate| certificate.view > view) {
+            return; // over before this replica heard of it: a later view committed a block
+        }
         if !self.follows_the_rules(&new_view.body) {
             self.on_offence(Offence::NewView(Box::new(NewView::clone(&new_view))), out);
             return;

@@ -25,7 +25,8 @@ pub(super) struct Held {
     config_sequence: u64,
     charged: bool,
     forwarder: Option<Place>,
-    wanted: bool,
+    /// A proposal for this number names it and is not accepted yet.
+    wanted: Option<Number>,
     pins: usize,
     /// Its payload is in the log.
     pub(super) logged: bool,
@@ -113,7 +114,7 @@ impl Pool {
         from: Place,
         candidate: &Arc<Candidate>,
         config_sequence: u64,
-        wanted: bool,
+        wanted: Option<Number>,
         dedup: &Dedup,
         out: &mut Vec<Output>,
     ) {
@@ -142,11 +143,11 @@ impl Pool {
         if from == origin && (!charged || done) {
             out.push(release);
         }
-        if !wanted && (done || !charged && !forwarded) {
+        if wanted.is_none() && (done || !charged && !forwarded) {
             return;
         }
         let charged = charged && !done;
-        let forwarder = (forwarded && !wanted).then_some(from);
+        let forwarder = (forwarded && wanted.is_none()).then_some(from);
         self.charged[origin.index()] += usize::from(charged);
         if let Some(forwarder) = forwarder {
             self.forwarded[forwarder.index()] += 1;
@@ -175,7 +176,7 @@ impl Pool {
     /// Puts back a payload that the log held.
     pub(super) fn restore(&mut self, now: Time, candidate: &Arc<Candidate>, dedup: &Dedup) {
         let sequence = self.config_sequence;
-        self.insert(now, candidate.origin, candidate, sequence, true, dedup, &mut Vec::new());
+        self.insert(now, candidate.origin, candidate, sequence, Some(Number(0)), dedup, &mut Vec::new());
         let held = self.held.get_mut(&candidate.digest).expect("wanted candidates are always taken in");
         held.logged = true;
         if std::mem::take(&mut held.charged) {
@@ -222,7 +223,7 @@ impl Pool {
         for named in &proposal.candidates {
             let held = self.held.get_mut(&named.digest).expect("only what is held is pinned");
             held.pins += 1;
-            held.wanted = false;
+            held.wanted = None;
         }
     }
 
@@ -257,14 +258,20 @@ impl Pool {
         let digests: Vec<_> = self.held.keys().copied().collect();
         for digest in digests {
             let held = self.held.get_mut(&digest).expect("just listed");
-            (held.in_flight, held.parked, held.wanted) = (false, false, false);
+            (held.in_flight, held.parked, held.wanted) = (false, false, None);
             self.sort(&digest);
         }
         self.parked.clear();
     }
 
     /// After a block: those whose every id is in the chain are done, and released once.
-    pub(super) fn settle(&mut self, named: &[CandidateRef], dedup: &Dedup, out: &mut Vec<Output>) {
+    pub(super) fn settle(
+        &mut self,
+        number: Number,
+        named: &[CandidateRef],
+        dedup: &Dedup,
+        out: &mut Vec<Output>,
+    ) {
         // All ids of a candidate that the block is made of are in the last D blocks: those that
         // fell out as duplicates were, and the others just came.
         for named in named {
@@ -272,6 +279,10 @@ impl Pool {
         }
         let mut touched = std::mem::take(&mut self.parked);
         for (digest, held) in &mut self.held {
+            if held.wanted.is_some_and(|wanted| wanted <= number) {
+                held.wanted = None; // nothing that could still be accepted names it
+                touched.insert(*digest);
+            }
             if !held.done {
                 held.cursor = committed_prefix(&held.candidate, held.cursor, dedup);
                 if held.cursor == held.candidate.ids.len() {
@@ -380,7 +391,7 @@ impl Pool {
         let origin = held.candidate.origin;
         let (turn, envelopes, bytes) =
             (held.turn, held.candidate.envelopes.len() as u64, held.candidate.bytes());
-        let keep = held.charged || held.forwarder.is_some() || held.wanted || held.pins > 0;
+        let keep = held.charged || held.forwarder.is_some() || held.wanted.is_some() || held.pins > 0;
         let valid = held.config_sequence >= self.config_sequence;
         let ready = keep && valid && !held.done && !held.in_flight && !held.parked;
         let line = self.ready.entry(origin).or_default();

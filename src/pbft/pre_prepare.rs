@@ -161,8 +161,15 @@ impl Replica {
         let Some(sealed) = self.sealed.get(&number) else { return };
         let known = self.known(Arc::clone(proposal));
         if sealed.digest != known.digest {
-            return self
-                .halt(format!("{number} is committed, and a quorum prepared another block there"), out);
+            // In a view that was over when the block was committed something else may have been
+            // proposed again; from the block's own view on it can be nothing else.
+            if sealed.view <= self.view {
+                self.halt(
+                    format!("{number} is committed, and {} proposes another block again", self.view),
+                    out,
+                );
+            }
+            return;
         }
         self.vote(known, true, out);
     }

@@ -81,7 +81,11 @@ impl Replica {
             config,
         };
         if let Some(certificate) = replica.tip.certificate.clone() {
-            let sealed = Sealed { digest: certificate.proposal, last_config: certificate.last_config };
+            let sealed = Sealed {
+                view: certificate.view,
+                digest: certificate.proposal,
+                last_config: certificate.last_config,
+            };
             replica.sealed.insert(replica.tip.number, sealed);
         }
         for record in records {

@@ -100,6 +100,8 @@ impl Slot {
 /// What must be remembered of a committed block to help others with it.
 #[derive(Clone, Debug)]
 pub(super) struct Sealed {
+    /// The view of its certificate.
+    pub(super) view: View,
     pub(super) digest: Digest,
     pub(super) last_config: Number,
 }

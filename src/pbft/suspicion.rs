@@ -246,7 +246,7 @@ impl Replica {
         if !self.pool.finish(&digest, out) {
             out.push(Output::Release { origin: from, digest });
         }
-        if sequence != self.config.config_sequence || !self.fetches.is_wanted(&digest) {
+        if sequence != self.config.config_sequence || self.fetches.wanted_for(&digest).is_none() {
             return; // only what a proposal names is worth remembering
         }
         self.fetches.found(&digest);
