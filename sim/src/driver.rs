@@ -16,6 +16,7 @@ use crate::draw::Purpose;
 use crate::network::{Label, Packet, label};
 use crate::signing;
 use crate::trace;
+use crate::violation::{Class, Violation};
 use crate::workload::{Source, index_of};
 use crate::world::{CrashWhen, Event, Promise, World};
 
@@ -40,7 +41,16 @@ impl World {
         config.me = state.place;
         config.role = state.role.clone();
         let tip = state.store.tip(config.domain.genesis, config.dedup_blocks);
-        let records = state.log.records();
+        let records = match self.encodings.record {
+            None => state.log.records(),
+            Some(through) => match state.log.records().iter().map(through.0).collect() {
+                Ok(records) => records,
+                Err(text) => {
+                    let text = format!("a log record does not survive its encoding: {text}");
+                    return self.fail(Err(Violation::new(Class::Safety, "encoding", text)));
+                }
+            },
+        };
         let local = state.local(self.now);
         let mut outputs = std::mem::take(&mut self.output_buffer);
         self.trace.line(self.now, || {

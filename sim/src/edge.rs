@@ -14,6 +14,7 @@ use crate::draw::Purpose;
 use crate::network::{Letter, Packet, label};
 use crate::signing;
 use crate::trace;
+use crate::violation::{Class, Violation};
 use crate::world::{Event, World};
 
 /// Blocks that a replica sends in answer to one request.
@@ -28,12 +29,22 @@ impl World {
 
     /// Sends a message to some replicas, or lets the liar do with it as it likes.
     pub(crate) fn say(&mut self, body: usize, message: Message, to: &[Place]) {
-        let letter = self.letter(message);
         if self.bodies[body].is_honest() {
+            let message = match self.encodings.message.map(|through| (through.0)(&message)) {
+                None => message,
+                Some(Ok(decoded)) if decoded == message => decoded,
+                Some(other) => {
+                    let place = self.bodies[body].place;
+                    let text = format!("{place}: {message:?} does not survive its encoding: {other:?}");
+                    return self.fail(Err(Violation::new(Class::Safety, "encoding", text)));
+                }
+            };
+            let letter = self.letter(message);
             for place in to {
                 self.transmit(body, *place, Packet::Message(letter.clone()), Duration::ZERO);
             }
         } else {
+            let letter = self.letter(message);
             self.on_stage(body, |liar, stage, acts| liar.say(stage, &letter, to, acts));
         }
     }
@@ -79,6 +90,12 @@ impl World {
         play(&mut liar, &mut stage, &mut acts);
         self.bodies[body].liar = Some(liar);
         for act in acts {
+            // A lie that has no encoding, or none that a decoder accepts, cannot be told.
+            if let (Packet::Message(letter), Some(through)) = (&act.packet, self.encodings.message)
+                && (through.0)(&letter.message).is_err()
+            {
+                continue;
+            }
             self.transmit(body, act.to, act.packet, act.delay);
         }
     }

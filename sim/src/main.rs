@@ -73,7 +73,7 @@ fn main() -> ExitCode {
             smoke(seeds, seed_base, jobs, Choice { n, plant }, keep_going)
         }
         Command::Run { seed, n, plant, trace, plan, verify_determinism } => {
-            run(seed, Choice { n, plant }, Show { print: trace }, plan, verify_determinism)
+            run(seed, Choice { n, plant }, Show { print: trace, ..Show::default() }, plan, verify_determinism)
         }
     };
     ExitCode::from(code as u8)

@@ -17,7 +17,7 @@ use crate::checks::Seen;
 use crate::draw::{Draws, Purpose};
 use crate::network::Conditions;
 use crate::violation::{Class, Violation};
-use crate::world::{Fault, Settings, World, default_config};
+use crate::world::{Encodings, Fault, Settings, World, default_config};
 
 /// A client's envelope on its way to one replica.
 #[derive(Clone, Debug)]
@@ -80,6 +80,8 @@ impl Report {
 pub struct Show {
     /// Print a line per event.
     pub print: bool,
+    /// Encodings that messages and records go through.
+    pub encodings: Encodings,
 }
 
 /// After the network heals, how long it may take until everything owed is committed everywhere.
@@ -326,6 +328,7 @@ impl Plan {
             .collect();
         let mut world = World::new(self.settings.clone(), liars, &self.twins);
         world.trace.print = show.print;
+        world.encodings = show.encodings;
         let envelopes = self.submissions.iter().map(|s| s.index + 1).max().unwrap_or(0);
         for _ in 0..envelopes {
             world.workload.submit_unnamed();

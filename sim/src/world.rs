@@ -13,7 +13,7 @@ use std::time::Duration;
 use sbft::header::sha256;
 use sbft::pbft::message::{Domain, Message, Unsigned};
 use sbft::pbft::plant::Plants;
-use sbft::pbft::{Config, Input, Output, Replica, Role};
+use sbft::pbft::{Config, Input, Output, Record, Replica, Role};
 use sbft::types::{Candidate, Digest, Era, Number, Place, Time, View};
 
 use crate::byzantine::Liar;
@@ -122,6 +122,29 @@ pub enum Fault {
     /// The network behaves from now on and the dead come back; liars go on lying.
     Heal,
 }
+
+/// Real encodings that everything goes through, instead of being handed over as it is. The
+/// simulator knows none itself; who runs it may bring them.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Encodings {
+    /// Encodes and decodes a message, as between two replicas.
+    pub message: Option<Through<Message>>,
+    /// Encodes and decodes a log record, as between two lives of a replica.
+    pub record: Option<Through<Record>>,
+}
+
+/// Encodes a value and gives back what was decoded from it.
+#[derive(Debug)]
+pub struct Through<T>(pub fn(&T) -> Result<T, String>);
+
+// By hand: derived, they would ask the same of T.
+impl<T> Clone for Through<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Through<T> {}
 
 /// A crash at the moment when a body is about to send something, or just after.
 #[derive(Clone, Debug)]
@@ -261,6 +284,8 @@ pub struct World {
     pub kept: Option<Vec<(usize, usize, Packet)>>,
     /// Crash this body when it comes to this ordinal.
     pub crash_points: BTreeSet<(usize, u64)>,
+    /// Encodings that messages and records go through.
+    pub encodings: Encodings,
     /// Crash bodies at these sends; each happens once.
     pub crash_when: Vec<CrashWhen>,
     pub(crate) queue: BinaryHeap<Queued>,
@@ -320,6 +345,7 @@ impl World {
             trace: Trace::default(),
             kept: None,
             crash_points: BTreeSet::new(),
+            encodings: Encodings::default(),
             crash_when: Vec::new(),
             queue: BinaryHeap::new(),
             order: 0,
