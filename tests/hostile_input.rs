@@ -281,8 +281,9 @@ async fn answers_of_an_operations_listener() {
         async move {
             for answer in answers {
                 let (mut stream, _) = listener.accept().await.expect("a caller");
-                let mut request = [0; 1024];
-                stream.read(&mut request).await.expect("a request");
+                let mut request = [0; 4];
+                stream.read_exact(&mut request).await.expect("a request");
+                assert_eq!(&request, b"GET ");
                 stream.write_all(&answer).await.expect("answered");
             }
         }
