@@ -1,6 +1,6 @@
 //! `sbft submit`: signs and submits envelopes, or sends given ones.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufWriter, IsTerminal as _, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -27,6 +27,10 @@ use crate::types::RequestId;
 const READY: usize = 2_000;
 /// Longest latency told apart, microseconds: an hour.
 const LONGEST: u64 = 3_600_000_000;
+
+/// An accepted envelope that is in no block after this long is sent again: the replica that
+/// accepted it may have died with it. Replicas know it by its request id, so that is harmless.
+const RESEND: Duration = Duration::from_secs(5);
 
 /// Arguments of `sbft submit`.
 #[derive(Debug, clap::Args)]
@@ -90,12 +94,28 @@ impl std::str::FromStr for Target {
 
 /// Runs it.
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
-    if let Some(rate) = args.rate
-        && !(rate.is_finite() && rate > 0.0)
-    {
-        bail!("--rate must be a positive number of envelopes a second");
+    if let Some(rate) = args.rate {
+        check_rate("--rate", rate)?;
+    }
+    if args.count == 0 && args.file.is_none() {
+        bail!("--count 0 asks for nothing; give 1 or more");
     }
     block_on(submit(args))
+}
+
+/// A rate that a schedule can be made of: one a week at the slowest.
+///
+/// # Errors
+/// When it is not; names the flag.
+pub(super) fn check_rate(flag: &str, rate: f64) -> anyhow::Result<()> {
+    const RANGE: std::ops::RangeInclusive<f64> = 1e-6..=1e9;
+    anyhow::ensure!(
+        RANGE.contains(&rate),
+        "{flag} {rate:e} is no number of envelopes a second between {} and {}",
+        RANGE.start(),
+        RANGE.end()
+    );
+    Ok(())
 }
 
 async fn submit(args: Args) -> anyhow::Result<ExitCode> {
@@ -129,9 +149,12 @@ async fn submit(args: Args) -> anyhow::Result<ExitCode> {
     }
     drop(events_in);
 
-    let producer = tokio::spawn(produce(maker, given, total, args.size, args.rate, queues.clone()));
+    // With --wait the queues stay open until all is delivered: something may have to be sent again.
+    let producer =
+        tokio::spawn(produce(maker, given, total, args.size, args.rate, queues.clone(), !args.wait));
     let mut run = Run {
         total,
+        queues: queues.clone(),
         copies: queues.len() as u64,
         wait: args.wait,
         timeout: Duration::from_secs(args.timeout),
@@ -202,6 +225,7 @@ async fn produce(
     size: usize,
     rate: Option<f64>,
     queues: Vec<Arc<Queue>>,
+    close: bool,
 ) -> anyhow::Result<()> {
     let start = Instant::now();
     let mut given = given.map(Vec::into_iter);
@@ -225,8 +249,10 @@ async fn produce(
             queue.push(item.clone()).await;
         }
     }
-    for queue in &queues {
-        queue.close();
+    if close || outcome.is_err() {
+        for queue in &queues {
+            queue.close();
+        }
     }
     outcome
 }
@@ -247,9 +273,21 @@ fn progress(total: u64, wait: bool) -> ProgressBar {
     bar
 }
 
+/// An envelope on its way into a block.
+struct Pending {
+    envelope: common::Envelope,
+    /// When it was sent first.
+    sent: Instant,
+    /// When it was sent last.
+    last: Instant,
+    /// Final answers to it.
+    answers: u64,
+}
+
 /// What happened so far.
 struct Run {
     total: u64,
+    queues: Vec<Arc<Queue>>,
     /// How many replicas get each envelope.
     copies: u64,
     wait: bool,
@@ -258,7 +296,9 @@ struct Run {
     log: Option<AnswerLog>,
     started: Instant,
     /// Sent and not yet seen in a block.
-    pending: BTreeMap<RequestId, Instant>,
+    pending: BTreeMap<RequestId, Pending>,
+    /// Those that were sent again: further answers to them are not counted.
+    resent: BTreeSet<RequestId>,
     committed: BTreeMap<RequestId, u64>,
     accepted: u64,
     refused: u64,
@@ -276,6 +316,7 @@ impl Run {
     fn new() -> Self {
         Self {
             total: 0,
+            queues: Vec::new(),
             copies: 1,
             wait: false,
             timeout: Duration::ZERO,
@@ -283,6 +324,7 @@ impl Run {
             log: None,
             started: Instant::now(),
             pending: BTreeMap::new(),
+            resent: BTreeSet::new(),
             committed: BTreeMap::new(),
             accepted: 0,
             refused: 0,
@@ -303,6 +345,7 @@ impl Run {
     ) -> anyhow::Result<()> {
         let mut lanes_done = false;
         let mut progressed = Instant::now();
+        let mut ticks = tokio::time::interval(Duration::from_millis(500));
         loop {
             let answered = self.accepted + self.refused >= self.total * self.copies || lanes_done;
             if answered && (!self.wait || self.pending.is_empty()) {
@@ -325,7 +368,14 @@ impl Run {
                         progressed = Instant::now();
                     }
                 }
-                () = tokio::time::sleep_until((progressed + self.timeout).into()) => {
+                _ = ticks.tick() => {
+                    self.resend();
+                    if self.pending.is_empty() && self.queues.iter().all(|queue| queue.is_idle()) {
+                        progressed = Instant::now(); // nothing is open: there is nothing to wait for
+                    }
+                    if progressed.elapsed() < self.timeout {
+                        continue;
+                    }
                     self.elapsed = self.started.elapsed();
                     let reasons: Vec<String> =
                         self.down.iter().map(|(id, reason)| format!("replica {id}: {reason}")).collect();
@@ -345,12 +395,13 @@ impl Run {
     /// Returns whether this is progress.
     fn on_event(&mut self, event: Event) -> anyhow::Result<bool> {
         match event {
-            Event::Sent { id, at } => {
+            Event::Sent { id, envelope, at } => {
                 if let Some(id) = id
                     && self.wait
                     && !self.committed.contains_key(&id)
                 {
-                    self.pending.entry(id).or_insert(at);
+                    let new = Pending { envelope, sent: at, last: at, answers: 0 };
+                    self.pending.entry(id).or_insert(new).last = at;
                 }
                 Ok(false)
             }
@@ -362,6 +413,14 @@ impl Run {
                 if again {
                     self.down.insert(replica, format!("{status:?}: {info}"));
                     return Ok(false);
+                }
+                if let Some(id) = id {
+                    if self.resent.contains(&id) {
+                        return Ok(false);
+                    }
+                    if let Some(pending) = self.pending.get_mut(&id) {
+                        pending.answers += 1;
+                    }
                 }
                 if status == common::Status::Success {
                     self.accepted += 1;
@@ -386,6 +445,21 @@ impl Run {
         }
     }
 
+    /// Sends again what was accepted long ago and is in no block.
+    fn resend(&mut self) {
+        for (id, pending) in &mut self.pending {
+            if pending.answers < self.copies || pending.last.elapsed() < RESEND {
+                continue;
+            }
+            pending.last = Instant::now();
+            self.resent.insert(*id);
+            for queue in &self.queues {
+                // A full queue has room at the next look.
+                queue.try_push(Item { id: Some(*id), envelope: pending.envelope.clone() });
+            }
+        }
+    }
+
     /// Returns whether one of ours was in it.
     fn on_block(&mut self, block: common::Block) -> anyhow::Result<bool> {
         let now = Instant::now();
@@ -400,7 +474,7 @@ impl Run {
                 eprintln!("sbft: envelope {id} is in block {first} and again in block {number}");
                 continue;
             }
-            if let Some(sent) = self.pending.remove(&id) {
+            if let Some(Pending { sent, .. }) = self.pending.remove(&id) {
                 ours = true;
                 self.latency.saturating_record(now.duration_since(sent).as_micros() as u64);
                 self.first_block.get_or_insert(number);
@@ -432,14 +506,24 @@ impl Run {
         if !self.wait {
             return;
         }
+        let Some(first) = self.first_block else {
+            println!("committed none");
+            return;
+        };
         println!(
             "committed {} ({:.0}/s) in blocks {} to {}{}",
             self.committed.len(),
             self.committed.len() as f64 / seconds,
-            self.first_block.unwrap_or(0),
+            first,
             self.last_block,
             if self.twice > 0 { format!(", {} TWICE", self.twice) } else { String::new() },
         );
+        if !self.resent.is_empty() {
+            println!(
+                "sent again: {}, whose replica had accepted them and died or fell behind",
+                self.resent.len()
+            );
+        }
         let ms = |quantile| self.latency.value_at_quantile(quantile) as f64 / 1_000.0;
         println!(
             "commit latency (client send to delivered block), ms: p50 {:.2}  p90 {:.2}  p99 {:.2}  p99.9 {:.2}  max {:.2}",

@@ -43,6 +43,8 @@ pub enum Event {
     Sent {
         /// Which.
         id: Option<RequestId>,
+        /// The envelope itself, for who may want to send it again.
+        envelope: common::Envelope,
         /// When.
         at: Instant,
     },
@@ -127,6 +129,11 @@ impl Queue {
     pub fn close(&self) {
         self.lock().closed = true;
         self.work.notify_waiters();
+    }
+
+    /// Nothing waits here and nothing that was taken is unanswered.
+    pub fn is_idle(&self) -> bool {
+        self.lock().open == 0
     }
 
     /// Lanes stop as soon as they can, whatever is unanswered.
@@ -241,7 +248,7 @@ async fn stream(
     let reason = loop {
         if let Some(item) = next.take() {
             // Reported before it is sent, so that nobody sees its block first.
-            let sent = Event::Sent { id: item.id, at: Instant::now() };
+            let sent = Event::Sent { id: item.id, envelope: item.envelope.clone(), at: Instant::now() };
             if events.send(sent).await.is_err() {
                 break None;
             }

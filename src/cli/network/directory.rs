@@ -202,8 +202,9 @@ impl Directory {
     fn write_node_config(&self, id: u32) -> anyhow::Result<()> {
         let files = self.layout.replica(id);
         let inside = |pair: KeyAndCertificate| {
-            let strip =
-                |path: PathBuf| path.strip_prefix(&files.root).map_or(path.clone(), Path::to_path_buf);
+            let strip = |path: PathBuf| {
+                path.strip_prefix(&files.root).map_or_else(|_| path.clone(), Path::to_path_buf)
+            };
             (strip(pair.certificate), strip(pair.key))
         };
         let mut config = NodeConfig::with_defaults(id, ORDERER_MSP);

@@ -16,6 +16,7 @@ use anyhow::{Context as _, bail};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::block_on;
+use super::submit::check_rate;
 use crate::client::network_file::NetworkFile;
 use crate::crypto::KeyKind;
 use directory::{Directory, Settings};
@@ -96,10 +97,8 @@ enum Writers {
 
 /// Runs it.
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
-    if let Some(rate) = args.load
-        && !(rate.is_finite() && rate > 0.0)
-    {
-        bail!("--load must be a positive number of envelopes a second");
+    if let Some(rate) = args.load {
+        check_rate("--load", rate)?;
     }
     let settings = Settings::from_args(&args)?;
     let directory = Directory::prepare(&args.dir, args.fresh, &settings)?;

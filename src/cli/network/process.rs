@@ -185,7 +185,11 @@ fn obituary(entry: &ReplicaEntry, status: ExitStatus, restart: bool) -> String {
     let mut text = format!(
         "replica {} died: {status}; {}",
         entry.id,
-        if restart { "it will be started again" } else { "start it again with --restart" }
+        if restart {
+            "it will be started again".to_owned()
+        } else {
+            format!("start it again with: sbft node --config {}", entry.dir.join("node.toml").display())
+        }
     );
     // A replica that was killed has nothing to say; one that failed said why.
     if status.code().is_some_and(|code| code != 0) {

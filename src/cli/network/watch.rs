@@ -59,6 +59,11 @@ impl Watch {
         if self.last.as_ref() == Some(&seen) {
             return;
         }
+        if seen.up.is_empty() {
+            println!("no replica answers; each one's log is node.log in its directory");
+            self.last = Some(seen);
+            return;
+        }
         let mut line = format!(
             "view {}  primary {}  height {}  {:.0} envelopes/s  up {}/{}",
             seen.view,
