@@ -9,7 +9,7 @@ use super::deliver::{self, Item, Position, Seek};
 use super::envelope::EnvelopeMaker;
 use crate::proto::common;
 
-/// Pause before the next replica is tried.
+/// Pause when all replicas have been tried.
 const RETRY: Duration = Duration::from_millis(200);
 /// A replica that delivers nothing and says nothing for this long is given up for the next: it
 /// may be cut off from the others and not know it.
@@ -49,14 +49,17 @@ pub async fn follow(
     mut from: u64,
     blocks: mpsc::Sender<common::Block>,
 ) {
-    for address in addresses.iter().cycle() {
+    for (tried, address) in addresses.iter().cycle().enumerate() {
         if let Err(error) = follow_one(address, &security, &maker, &mut from, &blocks).await {
             tracing::debug!(%address, %error, "Deliver stream ended; trying the next replica");
         }
         if blocks.is_closed() {
             return;
         }
-        tokio::time::sleep(RETRY).await;
+        // The next one may be well: only who has asked all waits.
+        if (tried + 1) % addresses.len() == 0 {
+            tokio::time::sleep(RETRY).await;
+        }
     }
 }
 
