@@ -57,7 +57,7 @@ use message::{
 };
 use new_view::Outcome;
 use plant::Plant;
-use pool::Pool;
+use pool::{Arrival, Pool};
 use quorum::Quorum;
 use slot::{Sealed, Slot};
 use status::Peer;
@@ -548,7 +548,8 @@ impl Replica {
             return;
         }
         self.fetches.found(&digest);
-        self.pool.insert(self.now, from, &candidate, sequence, wanted, &self.dedup, out);
+        let arrival = Arrival { now: self.now, from, config_sequence: sequence, wanted };
+        self.pool.insert(&candidate, arrival, &self.dedup, out);
     }
 
     /// Goes on as far as what is known allows.

@@ -190,6 +190,12 @@ impl Replica {
         self.try_activate(out);
     }
 
+    /// The last number that this view's new-view settled: above it the primary proposes.
+    pub(super) fn settled(&self) -> Number {
+        let of_this_view = self.entered.as_ref().filter(|(new_view, _)| new_view.body.view == self.view);
+        of_this_view.map_or(Number(0), |(_, outcome)| outcome.last())
+    }
+
     /// Votes in the view once its base is committed.
     pub(super) fn try_activate(&mut self, out: &mut Vec<Output>) {
         if self.phase != Phase::Entering {

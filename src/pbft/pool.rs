@@ -79,6 +79,18 @@ pub(super) struct Pool {
     next_origin: Place,
 }
 
+/// How a candidate came.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Arrival {
+    pub(super) now: Time,
+    /// The link.
+    pub(super) from: Place,
+    /// What it was found valid under.
+    pub(super) config_sequence: u64,
+    /// The number whose proposal it was fetched for, if it was.
+    pub(super) wanted: Option<Number>,
+}
+
 /// What merging may take.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
@@ -110,14 +122,12 @@ impl Pool {
     /// driver reads no further anyway, and a candidate that the primary needs is forwarded to it).
     pub(super) fn insert(
         &mut self,
-        now: Time,
-        from: Place,
         candidate: &Arc<Candidate>,
-        config_sequence: u64,
-        wanted: Option<Number>,
+        arrival: Arrival,
         dedup: &Dedup,
         out: &mut Vec<Output>,
     ) {
+        let Arrival { now, from, config_sequence, wanted } = arrival;
         let (origin, digest) = (candidate.origin, candidate.digest);
         let release = Output::Release { origin, digest };
         if let Some(held) = self.held.get_mut(&digest) {
@@ -176,7 +186,9 @@ impl Pool {
     /// Puts back a payload that the log held.
     pub(super) fn restore(&mut self, now: Time, candidate: &Arc<Candidate>, dedup: &Dedup) {
         let sequence = self.config_sequence;
-        self.insert(now, candidate.origin, candidate, sequence, Some(Number(0)), dedup, &mut Vec::new());
+        let wanted = Some(Number(0));
+        let arrival = Arrival { now, from: candidate.origin, config_sequence: sequence, wanted };
+        self.insert(candidate, arrival, dedup, &mut Vec::new());
         let held = self.held.get_mut(&candidate.digest).expect("wanted candidates are always taken in");
         held.logged = true;
         if std::mem::take(&mut held.charged) {

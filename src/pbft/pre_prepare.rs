@@ -70,6 +70,9 @@ impl Replica {
         if let Some(proposal) = slot.reproposed.clone() {
             return self.accept_again(number, proposal, out);
         }
+        if number <= self.settled() {
+            return false; // the new-view said what belongs here, and a commit overtook it
+        }
         let Some(proposal) = slot.pending.get(&self.view).map(|pending| Arc::clone(&pending.proposal)) else {
             return false;
         };

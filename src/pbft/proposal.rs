@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::message::{PrepareVote, Proposal, Unsigned};
 use super::pool::Limits;
 use super::slot::{Known, Voted};
-use super::{Note, Output, Phase, Record, Replica, Role};
+use super::{Note, Output, Phase, Record, Replica};
 use crate::header::header_hash;
 use crate::types::{Candidate, CandidateRef, Digest, Header, Number};
 
@@ -49,10 +49,8 @@ impl Replica {
             && self.votes()
             && self.primary() == self.config.me
             && self.is_open(number)
-            && self
-                .slots
-                .get(&number)
-                .is_none_or(|slot| slot.reproposed.is_none() && slot.voted_in(self.view).is_none())
+            && number > self.settled()
+            && self.slots.get(&number).is_none_or(|slot| slot.voted_in(self.view).is_none())
             && (unprepared < UNPREPARED_BEFORE_MERGING || self.pool.fills(self.limits()))
     }
 
@@ -142,7 +140,7 @@ impl Replica {
 
     /// The payloads of a proposal that are not in the log yet.
     pub(super) fn payload_records(&mut self, proposal: &Proposal) -> Vec<Record> {
-        if !matches!(self.config.role, Role::Voter) && !self.votes() {
+        if !self.votes() {
             return Vec::new();
         }
         let mut records = Vec::new();

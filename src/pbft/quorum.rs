@@ -49,7 +49,7 @@ mod tests {
             let (f, q) = (quorum.faulty(), quorum.size());
             assert!(3 * f < n && 3 * (f + 1) >= n, "f is the most that n={n} bears");
             assert_eq!(q, (n + f + 1).div_ceil(2), "n={n}");
-            assert!(2 * q >= n + f + 1, "two quorums of n={n} share f + 1");
+            assert!(2 * q > n + f, "two quorums of n={n} share f + 1");
             assert!(q <= n - f, "the honest of n={n} are a quorum");
             if n % 3 == 1 {
                 assert_eq!(q, 2 * f + 1, "n={n}");

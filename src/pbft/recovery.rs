@@ -18,7 +18,7 @@ use super::slot::{Certified, Sealed, Voted};
 use super::status::Peer;
 use super::suspicion::Samples;
 use super::{ChainTip, Config, Note, Output, Phase, Record, Replica, Tip};
-use crate::types::{Number, Place, Time, View};
+use crate::types::{Place, Time, View};
 
 impl Replica {
     /// A replica as its ledger and log left it. What it must repeat goes to `outputs`.
@@ -205,7 +205,7 @@ impl Replica {
     /// Votes again for what it had accepted in this view, and commits what it had prepared.
     pub(super) fn repeat_votes(&mut self, out: &mut Vec<Output>) {
         let (view, me) = (self.view, self.config.me);
-        let settled = self.entered.as_ref().map_or(Number(0), |(_, outcome)| outcome.last());
+        let settled = self.settled();
         let numbers: Vec<_> = self.slots.keys().copied().filter(|number| *number > self.tip.number).collect();
         for number in numbers {
             let Some(voted) = self.slots[&number].voted_in(view) else { continue };

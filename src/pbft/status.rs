@@ -128,7 +128,7 @@ impl Replica {
         }
         peer.next_repair = self.now.after(self.config.status_interval / 2);
         let (view, me, primary) = (self.view, self.config.me, self.primary());
-        let settled = self.entered.as_ref().map_or(Number(0), |(_, outcome)| outcome.last());
+        let settled = self.settled();
         let last = Number(status.committed.0.saturating_add(self.config.reach()));
         for (number, slot) in self.slots.range(status.committed.next()..) {
             if *number > last {

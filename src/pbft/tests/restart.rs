@@ -20,11 +20,13 @@ fn prepared_world() -> World {
 }
 
 fn broadcasts(outputs: &[Output]) -> Vec<&Unsigned> {
-    let unsigned = |output| match output {
-        &Output::Broadcast(ref unsigned) => Some(unsigned),
-        _ => None,
-    };
-    outputs.iter().filter_map(unsigned).collect()
+    let mut broadcasts = Vec::new();
+    for output in outputs {
+        if let Output::Broadcast(unsigned) = output {
+            broadcasts.push(unsigned);
+        }
+    }
+    broadcasts
 }
 
 #[test]
