@@ -15,12 +15,13 @@ use crate::header::header_hash;
 use crate::types::CommittedBlock;
 use crate::wire::block;
 
-/// A sync does not wait longer once this many blocks are appended.
-const SYNC_BLOCKS: u64 = 64;
-
 /// How many blocks wait for a sync, between the two threads.
-#[derive(Default)]
 struct Unsynced {
+    /// A sync is due when the first has waited this long,
+    interval: Duration,
+    /// or when so many wait: a window's worth. The core proposes nothing more than a few windows
+    /// above the last durable block, and must never wait for the interval to end.
+    blocks: u64,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -47,8 +48,10 @@ pub(super) fn spawn(
     mut jobs: mpsc::Receiver<Arc<CommittedBlock>>,
     events: mpsc::Sender<Event>,
     interval: Duration,
+    window: u64,
 ) -> std::io::Result<()> {
-    let unsynced = Arc::new(Unsynced::default());
+    let state = Mutex::new(State::default());
+    let unsynced = Arc::new(Unsynced { interval, blocks: window, state, changed: Condvar::new() });
 
     let (writer, counter, token) = (shared.clone(), unsynced.clone(), shared.tracker.token());
     thread::Builder::new().name(format!("blocks {}", shared.channel())).spawn(move || {
@@ -67,7 +70,7 @@ pub(super) fn spawn(
     let (syncer, token) = (shared.clone(), shared.tracker.token());
     thread::Builder::new().name(format!("sync {}", shared.channel())).spawn(move || {
         let _token = token;
-        while unsynced.wait(interval) {
+        while unsynced.wait() {
             match syncer.support.sync_ledger() {
                 // Nobody listens any more when the chain is being stopped.
                 Ok(number) => drop(events.blocking_send(Event::Durable(number))),
@@ -90,7 +93,7 @@ impl Unsynced {
         if state.blocks == 1 {
             state.since = Some(Instant::now());
         }
-        if state.blocks == 1 || state.blocks == SYNC_BLOCKS {
+        if state.blocks == 1 || state.blocks == self.blocks {
             self.changed.notify_one();
         }
     }
@@ -101,15 +104,15 @@ impl Unsynced {
     }
 
     /// Waits until a sync is due and takes what it is for; false if there is nothing left to do.
-    fn wait(&self, interval: Duration) -> bool {
+    fn wait(&self) -> bool {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
-            let due = state.since.map(|since| since + interval);
+            let due = state.since.map(|since| since + self.interval);
             let left = due.map(|due| due.saturating_duration_since(Instant::now()));
             state = match left {
                 None if state.ended => return false,
                 None => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
-                Some(left) if state.ended || left.is_zero() || state.blocks >= SYNC_BLOCKS => {
+                Some(left) if state.ended || left.is_zero() || state.blocks >= self.blocks => {
                     state.blocks = 0;
                     state.since = None;
                     return true;
@@ -119,5 +122,45 @@ impl Unsynced {
                 }
             };
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn unsynced(interval: Duration) -> Arc<Unsynced> {
+        let state = Mutex::new(State::default());
+        Arc::new(Unsynced { interval, blocks: 3, state, changed: Condvar::new() })
+    }
+
+    #[test]
+    fn a_sync_is_due_when_a_windows_worth_of_blocks_waits_whatever_the_interval() {
+        let unsynced = unsynced(Duration::from_secs(3600));
+        let waiting = thread::spawn({
+            let unsynced = unsynced.clone();
+            move || unsynced.wait()
+        });
+        for _ in 0..3 {
+            unsynced.added();
+        }
+        assert!(waiting.join().expect("no panic"));
+        assert_eq!(unsynced.state.lock().expect("no panic").blocks, 0);
+    }
+
+    #[test]
+    fn a_sync_is_due_when_the_first_block_has_waited_for_the_interval() {
+        let unsynced = unsynced(Duration::from_millis(5));
+        unsynced.added();
+        assert!(unsynced.wait());
+    }
+
+    #[test]
+    fn at_the_end_what_waits_is_synced_and_then_there_is_nothing_left_to_do() {
+        let unsynced = unsynced(Duration::from_secs(3600));
+        unsynced.added();
+        unsynced.end();
+        assert!(unsynced.wait());
+        assert!(!unsynced.wait());
     }
 }

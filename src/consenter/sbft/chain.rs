@@ -129,7 +129,7 @@ impl SbftChain {
         let Parts { mut link, recovered, options, orders, events } = parts;
         let Recovered { log, epoch, records, tip, config, intake } = recovered;
         let shared = &self.shared;
-        let outstanding = config.outstanding;
+        let (outstanding, window) = (config.outstanding, config.window);
         let (log_jobs, log_jobs_in) = mpsc::channel(LOG_JOBS);
         let (promises, promises_in) = mpsc::channel(PROMISES);
         let (block_jobs, block_jobs_in) = mpsc::channel(BLOCK_JOBS);
@@ -143,7 +143,7 @@ impl SbftChain {
 
         let release = release::run(shared.clone(), promises_in, durable.subscribe(), loopback);
         log::spawn(shared.clone(), log, log_jobs_in, durable)?;
-        blocks::spawn(shared, block_jobs_in, self.events.clone(), options.block_sync_interval)?;
+        blocks::spawn(shared, block_jobs_in, self.events.clone(), options.block_sync_interval, window)?;
         shared.tracker.spawn(release);
 
         for (place, _, peer) in shared.members.others() {
