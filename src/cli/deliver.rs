@@ -1,6 +1,5 @@
 //! `sbft deliver`: prints blocks, or writes them to files.
 
-use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -9,8 +8,8 @@ use bytes::Bytes;
 use prost::Message as _;
 use serde_json::{Value, json};
 
-use super::block_on;
 use super::submit::security;
+use super::{block_on, say};
 use crate::client::connect::connect;
 use crate::client::deliver::{self, Item, Position, Seek};
 use crate::client::envelope::{EnvelopeMaker, request_id};
@@ -111,6 +110,7 @@ async fn read(args: Args) -> anyhow::Result<ExitCode> {
         }
     }
     let mut blocks = opened?;
+    let mut shown = None;
     loop {
         let item = tokio::select! {
             item = blocks.next() => item?,
@@ -118,35 +118,49 @@ async fn read(args: Args) -> anyhow::Result<ExitCode> {
         };
         match item {
             Some(Item::Block(block)) => {
-                if !show(&block, &args)? {
-                    return Ok(ExitCode::SUCCESS);
-                }
+                show(&block, &args)?;
+                shown = block.header.as_ref().map(|header| header.number);
             }
             Some(Item::End(common::Status::Success)) => return Ok(ExitCode::SUCCESS),
-            Some(Item::End(status)) => {
-                bail!("Deliver ended with {} ({})", status.as_str_name(), status as i32)
-            }
+            Some(Item::End(status)) => bail!("{}", ending(status, shown)),
             None => bail!("the replica closed the Deliver stream"),
         }
     }
 }
 
-/// Returns false when the reader of our output has gone away.
-fn show(block: &common::Block, args: &Args) -> anyhow::Result<bool> {
+/// Why a seek ended before its last block, and what to do; `shown` is the last block that came.
+fn ending(status: common::Status, shown: Option<u64>) -> String {
+    let hint = match (status, shown) {
+        (common::Status::NotFound, Some(last)) => {
+            format!(": block {last} is the newest there is; --follow waits for more")
+        }
+        (common::Status::NotFound, None) => {
+            ": the chain is not that long yet; `sbft status` shows its height, --from newest its newest block"
+                .to_owned()
+        }
+        (common::Status::BadRequest, None) => ": --to is before the first block asked for".to_owned(),
+        (common::Status::Forbidden, _) => {
+            ": the client's identity does not satisfy the channel's Readers policy".to_owned()
+        }
+        (common::Status::ServiceUnavailable, _) => {
+            ": the replica cannot serve now; `sbft status` says why, --replica names another".to_owned()
+        }
+        _ => String::new(),
+    };
+    format!("Deliver ended with {} ({}){hint}", status.as_str_name(), status as i32)
+}
+
+fn show(block: &common::Block, args: &Args) -> anyhow::Result<()> {
     if let Some(dir) = &args.out {
         let number = block.header.as_ref().map_or(0, |header| header.number);
         let path = dir.join(format!("{number}.block"));
         std::fs::write(&path, block.encode_to_vec())
             .with_context(|| format!("cannot write {}", path.display()))?;
-        return Ok(true);
+        return Ok(());
     }
     let described = describe(block);
     let text = if args.json { described.to_string() } else { readable(&described) };
-    match writeln!(std::io::stdout(), "{text}") {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
-        Err(error) => Err(error).context("cannot write to standard output"),
-    }
+    say(text)
 }
 
 fn describe(block: &common::Block) -> Value {
@@ -222,7 +236,7 @@ fn readable(block: &Value) -> String {
             "\n  {} {} from {}, {} B",
             envelope["type"].as_str().unwrap_or_default(),
             envelope["tx_id"].as_str().unwrap_or_default().chars().take(16).collect::<String>(),
-            envelope["creator"].as_str().unwrap_or_default(),
+            envelope["creator"].as_str().filter(|creator| !creator.is_empty()).unwrap_or("nobody"),
             envelope["bytes"],
         );
     }
@@ -230,4 +244,21 @@ fn readable(block: &Value) -> String {
         text += &format!("\n  … and {} more", envelopes.len() - 10);
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_early_end_says_why_and_what_to_do() {
+        let text = ending(common::Status::NotFound, None);
+        assert!(text.contains("NOT_FOUND (404)") && text.contains("not that long yet"), "{text}");
+        assert!(ending(common::Status::NotFound, Some(7)).contains("block 7 is the newest"));
+        assert!(ending(common::Status::BadRequest, None).contains("--to"));
+        assert_eq!(
+            ending(common::Status::InternalServerError, None),
+            "Deliver ended with INTERNAL_SERVER_ERROR (500)"
+        );
+    }
 }

@@ -47,7 +47,7 @@ enum What {
         #[arg(long, value_name = "DIR")]
         out: PathBuf,
         /// Host name or address under which others reach it; repeatable
-        #[arg(long, value_name = "HOST", required = true)]
+        #[arg(long, value_name = "HOST", required = true, value_parser = host)]
         host: Vec<String>,
         /// Kind of the identity's key
         #[arg(long, value_enum, default_value = "ed25519")]
@@ -178,6 +178,35 @@ fn node(
     Ok(())
 }
 
+/// A host name or IP address, as a certificate can carry it.
+fn host(text: &str) -> Result<String, String> {
+    let label = |label: &str| {
+        !label.is_empty()
+            && label.len() <= 63
+            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+    };
+    let name = text.len() <= 253 && text.split('.').all(label);
+    if name || text.parse::<std::net::IpAddr>().is_ok() {
+        return Ok(text.to_owned());
+    }
+    Err("a host name such as orderer1.example.com, or an IP address, without a port".to_owned())
+}
+
 fn name_of(path: &Path) -> String {
     path.file_name().map_or_else(|| "member".to_owned(), |name| name.to_string_lossy().into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::host;
+
+    #[test]
+    fn a_host_is_a_name_or_an_address_without_a_port() {
+        for good in ["orderer1.example.com", "localhost", "127.0.0.1", "::1", "a_b-c"] {
+            assert_eq!(host(good).as_deref(), Ok(good));
+        }
+        for bad in ["", "bad host!", "orderer1:7051", "a..b", "[::1]:7051", &"a".repeat(64)] {
+            assert!(host(bad).is_err(), "{bad:?} was taken for a host");
+        }
+    }
 }

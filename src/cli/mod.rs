@@ -12,7 +12,9 @@ mod status;
 mod submit;
 mod verify;
 
+use std::fmt::Display;
 use std::future::Future;
+use std::io::{ErrorKind, Write as _};
 use std::process::ExitCode;
 
 use crate::client::connect::chain_of_causes;
@@ -66,9 +68,30 @@ pub fn main() -> ExitCode {
         Command::Verify(args) => verify::run(args),
     };
     outcome.unwrap_or_else(|error| {
+        if error.is::<OutputClosed>() {
+            return ExitCode::SUCCESS;
+        }
         eprintln!("sbft: {}", chain_of_causes(error.as_ref()));
         ExitCode::FAILURE
     })
+}
+
+/// Who read our standard output has gone away, as `head` does when it has seen enough. Not worth
+/// a message: the command ends, as it would after its last line.
+#[derive(Debug, thiserror::Error)]
+#[error("standard output is closed")]
+struct OutputClosed;
+
+/// Prints a line to standard output.
+///
+/// # Errors
+/// [`OutputClosed`] when nobody reads any more; another error when it cannot be written.
+fn say(text: impl Display) -> anyhow::Result<()> {
+    match writeln!(std::io::stdout(), "{text}") {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Err(OutputClosed.into()),
+        Err(error) => Err(error).context("cannot write to standard output"),
+    }
 }
 
 /// Runs `future` to its end on a multi-threaded runtime.

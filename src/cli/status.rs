@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use serde_json::{Value, json};
 
-use super::block_on;
+use super::{block_on, say};
 use crate::client::network_file::{NetworkFile, ReplicaEntry};
 use crate::client::operations;
 
@@ -29,9 +29,9 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     if args.json {
         let text = serde_json::to_string_pretty(&json!({ "replicas": replicas }))
             .context("the status cannot be printed")?;
-        println!("{text}");
+        say(text)?;
     } else {
-        print_table(&replicas);
+        print_table(&replicas)?;
     }
     Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -76,11 +76,11 @@ async fn ask(replica: &ReplicaEntry, channel: &str) -> anyhow::Result<Value> {
         .with_context(|| format!("replica {} does not serve channel {channel}", replica.id))
 }
 
-fn print_table(replicas: &[Value]) {
-    println!(
+fn print_table(replicas: &[Value]) -> anyhow::Result<()> {
+    say(format_args!(
         "{:>2}  {:<4}  {:>5}  {:>7}  {:>8}  {:<6}  {:<12}  note",
         "id", "up", "view", "primary", "height", "quorum", "peers up"
-    );
+    ))?;
     for replica in replicas {
         let text = |field: &str| match &replica[field] {
             Value::Null => "-".to_owned(),
@@ -95,7 +95,7 @@ fn print_table(replicas: &[Value]) {
             .filter(|peer| peer["up"] == true || peer["connected"] == true)
             .map(|peer| peer["id"].to_string())
             .collect();
-        println!(
+        say(format_args!(
             "{:>2}  {:<4}  {:>5}  {:>7}  {:>8}  {:<6}  {:<12}  {}",
             text("id"),
             text("up"),
@@ -104,7 +104,33 @@ fn print_table(replicas: &[Value]) {
             text("height"),
             text("quorum"),
             if peers.is_empty() { "-".to_owned() } else { peers.join(" ") },
-            replica["reason"].as_str().unwrap_or_default(),
-        );
+            note(replica),
+        ))?;
+    }
+    Ok(())
+}
+
+/// What is not as it should be with a replica, for people.
+fn note(replica: &Value) -> String {
+    match replica["reason"].as_str() {
+        Some(reason) if !reason.is_empty() => reason.to_owned(),
+        _ if replica["active"] == false && replica["role"] == "voter" => {
+            format!("between views: waits for others to enter view {} too, and votes then", replica["view"])
+        }
+        _ => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_voter_that_waits_for_a_view_is_told_apart_from_one_that_votes() {
+        let status = |active: bool, role: &str, reason: Value| json!({ "active": active, "role": role, "reason": reason, "view": 3 });
+        assert_eq!(note(&status(true, "voter", Value::Null)), "");
+        assert!(note(&status(false, "voter", Value::Null)).contains("enter view 3"));
+        assert_eq!(note(&status(false, "voter", json!("no quorum"))), "no quorum");
+        assert_eq!(note(&status(false, "follower", json!("wiped"))), "wiped");
     }
 }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use super::say;
 use crate::verify::{Report, VerifyOptions, verify_paths};
 
 /// Arguments of `sbft verify`.
@@ -30,31 +31,34 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let ok = reports.iter().all(|report| report.ok);
     if args.json {
         let json = serde_json::json!({ "ok": ok, "reports": reports });
-        println!("{}", serde_json::to_string_pretty(&json)?);
+        say(serde_json::to_string_pretty(&json)?)?;
     } else {
         for report in &reports {
-            print_report(report);
+            print_report(report)?;
         }
     }
     Ok(if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn print_report(report: &Report) {
+fn print_report(report: &Report) -> anyhow::Result<()> {
     let Report { blocks, consenters, quorum, .. } = report;
     let path = report.path.display();
     match &report.failure {
-        Some(failure) => println!("{path}: REFUSED after {blocks} good blocks: {}", failure.reason),
+        Some(failure) => {
+            say(format_args!("{path}: REFUSED after {blocks} good blocks: {}", failure.reason))?;
+        }
         None => {
             let least = report.min_signatures.unwrap_or(0);
             let hash = report.last_hash.get(..16).unwrap_or_default();
-            println!(
+            say(format_args!(
                 "{path}: good: {blocks} blocks, at least {least} valid signatures each ({quorum} of \
                  {consenters} needed), last header hash {hash}"
-            );
+            ))?;
         }
     }
     if let Some(tail) = &report.unfinished_tail {
         let file = tail.file.display();
-        println!("  unfinished tail: {} bytes at byte {} of {file}", tail.bytes, tail.offset);
+        say(format_args!("  unfinished tail: {} bytes at byte {} of {file}", tail.bytes, tail.offset))?;
     }
+    Ok(())
 }

@@ -159,7 +159,11 @@ fn verify_directory(path: &Path, verifier: Verifier, options: VerifyOptions) -> 
             let mut files = Vec::new();
             for entry in std::fs::read_dir(path).map_err(io_error(path))? {
                 let file = entry.map_err(io_error(path))?.path();
-                if file.extension().is_some_and(|extension| extension == "block") {
+                // Only N.block: a network's own directory has a genesis.block, and to call that
+                // one block good would be taken for a word on the network's ledgers.
+                if file.extension().is_some_and(|extension| extension == "block")
+                    && file.file_stem().and_then(|stem| stem.to_str()?.parse::<u64>().ok()).is_some()
+                {
                     files.push(file);
                 }
             }

@@ -8,7 +8,7 @@ use anyhow::{Context as _, bail};
 use serde::{Deserialize, Serialize};
 
 use super::{Args, Key, Writers};
-use crate::client::network_file::{IdentityFiles, NetworkFile, ReplicaEntry};
+use crate::client::network_file::{FILE_NAME as NETWORK_FILE, IdentityFiles, NetworkFile, ReplicaEntry};
 use crate::genesis::{
     APPLICATION_MSP, BatchSpec, ConsensusKind, KeyAndCertificate, Layout, NetworkMaterial, NetworkSpec,
     ORDERER_MSP, OptionsSpec, ReplicaAddress, Writers as GenesisWriters,
@@ -133,6 +133,7 @@ impl Directory {
         }
         let lock = lock(&path)?;
         if fresh && occupied {
+            made_by_a_network(&path)?;
             clear(&path)?;
         }
         let layout = Layout::new(&path);
@@ -324,6 +325,21 @@ fn lock(path: &Path) -> anyhow::Result<File> {
     }
 }
 
+/// Checks that the settings file is a network's, of whatever version: what is not is not ours to
+/// delete.
+fn made_by_a_network(path: &Path) -> anyhow::Result<()> {
+    let file = path.join(SETTINGS);
+    let text = fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
+    if !toml::from_str::<toml::Table>(&text).is_ok_and(|table| table.contains_key("version")) {
+        bail!(
+            "{} is not a network's (it names no version), so nothing here is deleted; name another \
+             directory with --dir, or delete this one yourself",
+            file.display()
+        );
+    }
+    Ok(())
+}
+
 fn read_settings(path: &Path) -> anyhow::Result<Settings> {
     let file = path.join(SETTINGS);
     let text = fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
@@ -341,12 +357,20 @@ fn read_settings(path: &Path) -> anyhow::Result<Settings> {
     toml::from_str(&text).with_context(|| format!("{} cannot be used", file.display()))
 }
 
-/// Deletes a network's files, except the lock.
+/// Whether a network makes an entry of this name in its directory (not counting the lock).
+fn ours(name: &str) -> bool {
+    match name.strip_prefix("replica-") {
+        Some(id) => id.parse::<u32>().is_ok(),
+        None => [SETTINGS, NETWORK_FILE, "crypto", "genesis.block", "genesis.toml"].contains(&name),
+    }
+}
+
+/// Deletes what a network makes in its directory, except the lock; what others put there stays.
 fn clear(path: &Path) -> anyhow::Result<()> {
     let entries = fs::read_dir(path).with_context(|| format!("cannot read {}", path.display()))?;
     for entry in entries {
         let entry = entry.with_context(|| format!("cannot read {}", path.display()))?;
-        if entry.file_name() == LOCK {
+        if !entry.file_name().to_str().is_some_and(ours) {
             continue;
         }
         let path = entry.path();
@@ -410,6 +434,23 @@ mod tests {
                 text(Directory::prepare(foreign.path(), fresh, &settings())).contains("holds no network")
             );
         }
-        assert!(foreign.path().join("thesis.txt").exists());
+        fs::write(foreign.path().join(SETTINGS), "[wifi]\nname = 'home'\n").unwrap();
+        for fresh in [false, true] {
+            assert!(Directory::prepare(foreign.path(), fresh, &settings()).is_err());
+        }
+        assert!(foreign.path().join("thesis.txt").exists() && foreign.path().join(SETTINGS).exists());
+    }
+
+    #[test]
+    fn beginning_anew_leaves_what_others_put_beside_the_network() {
+        let dir = tempfile::tempdir().unwrap();
+        let made = Directory::prepare(dir.path(), false, &settings()).unwrap();
+        let genesis = fs::read(made.network_file().genesis).unwrap();
+        drop(made);
+        fs::write(dir.path().join("notes.txt"), "dear").unwrap();
+        let again = Directory::prepare(dir.path(), true, &Settings { replicas: 1, ..settings() }).unwrap();
+        assert_ne!(fs::read(again.network_file().genesis).unwrap(), genesis);
+        assert!(dir.path().join("notes.txt").exists());
+        assert!(!dir.path().join("replica-2").exists(), "the old network is gone");
     }
 }

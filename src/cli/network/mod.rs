@@ -8,16 +8,16 @@ mod load;
 mod process;
 mod watch;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::block_on;
 use super::submit::check_rate;
-use crate::client::network_file::NetworkFile;
+use super::{block_on, say};
+use crate::client::network_file::{FILE_NAME, NetworkFile};
 use crate::crypto::KeyKind;
 use directory::{Directory, Settings};
 use process::Processes;
@@ -111,6 +111,10 @@ async fn supervise(args: Args, directory: Directory) -> anyhow::Result<ExitCode>
     let started = Instant::now();
     let mut network = directory.network_file();
     directory.check_ports()?;
+    if directory.path().join(FILE_NAME).exists() {
+        // An earlier network may have been killed: its process ids are nobody's any more.
+        network.store(directory.path())?;
+    }
     let mut processes = Processes::start(&network, args.restart)?;
 
     let ready = async {
@@ -127,35 +131,53 @@ async fn supervise(args: Args, directory: Directory) -> anyhow::Result<ExitCode>
         return Err(error);
     }
     processes.note_pids(&mut network);
-    network.store(directory.path())?;
-    print_table(&network, directory.settings(), started.elapsed());
-
-    let load = args.load.map(|rate| load::Load::start(&network, rate)).transpose()?;
-    let mut watch = Watch::new();
-    let mut ticks = tokio::time::interval(INTERVAL);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            _ = ticks.tick() => {
-                watch.look(&network, load.as_ref()).await;
-            }
-            change = processes.changed(&network) => {
-                println!("{}", change?);
-                processes.note_pids(&mut network);
-                network.store(directory.path())?;
-            }
-            _ = interrupt.recv() => break,
-            _ = terminate.recv() => break,
-        }
-    }
-    println!("stopping {} replicas", network.replicas.len());
+    let mut load = None;
+    let watched = tokio::select! {
+        watched = async {
+            network.store(directory.path())?;
+            print_table(&network, directory.settings(), started.elapsed())?;
+            load = args.load.map(|rate| load::Load::start(&network, rate)).transpose()?;
+            watch_over(&mut network, &mut processes, load.as_ref(), directory.path()).await
+        } => watched,
+        _ = interrupt.recv() => Ok(()),
+        _ = terminate.recv() => Ok(()),
+    };
+    // Whatever ended it, the replicas are stopped in order and the file says so.
+    let said = say(format_args!("stopping {} replicas", network.replicas.len()));
     if let Some(load) = load {
         load.stop().await;
     }
     let clean = processes.stop(&network).await;
     processes.note_pids(&mut network);
     network.store(directory.path())?;
+    watched.and(said)?;
     Ok(if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Says what changes and keeps the network's file true, without end.
+///
+/// # Errors
+/// When a replica cannot be watched or started, the file cannot be written, or nobody reads our
+/// output any more.
+async fn watch_over(
+    network: &mut NetworkFile,
+    processes: &mut Processes,
+    load: Option<&load::Load>,
+    directory: &Path,
+) -> anyhow::Result<()> {
+    let mut watch = Watch::new();
+    let mut ticks = tokio::time::interval(INTERVAL);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => watch.look(network, load).await?,
+            change = processes.changed(network) => {
+                processes.note_pids(network);
+                network.store(directory)?;
+                say(change?)?;
+            }
+        }
+    }
 }
 
 async fn wait_until_ready(network: &NetworkFile, processes: &mut Processes) -> anyhow::Result<()> {
@@ -182,8 +204,8 @@ async fn wait_until_ready(network: &NetworkFile, processes: &mut Processes) -> a
     }
 }
 
-fn print_table(network: &NetworkFile, settings: &Settings, took: Duration) {
-    println!(
+fn print_table(network: &NetworkFile, settings: &Settings, took: Duration) -> anyhow::Result<()> {
+    say(format_args!(
         "network of {} replicas ready in {:.1} s: channel {}, {} keys, writers {}, {}\n",
         network.replicas.len(),
         took.as_secs_f64(),
@@ -191,17 +213,20 @@ fn print_table(network: &NetworkFile, settings: &Settings, took: Duration) {
         settings.key,
         settings.writers,
         if network.tls_ca.is_some() { "client TLS on" } else { "client TLS off" },
-    );
-    println!("{:>7}  {:<21}  {:<21}  {:<21}  {:>7}", "replica", "gRPC", "QUIC", "operations", "pid");
+    ))?;
+    say(format_args!(
+        "{:>7}  {:<21}  {:<21}  {:<21}  {:>7}",
+        "replica", "gRPC", "QUIC", "operations", "pid"
+    ))?;
     for replica in &network.replicas {
-        println!(
+        say(format_args!(
             "{:>7}  {:<21}  {:<21}  {:<21}  {:>7}",
             replica.id,
             replica.grpc,
             replica.quic,
             replica.ops,
             replica.pid.map_or_else(|| "-".to_owned(), |pid| pid.to_string()),
-        );
+        ))?;
     }
-    println!();
+    say("")
 }

@@ -6,7 +6,7 @@ use std::time::Instant;
 use serde_json::Value;
 
 use super::load::Load;
-use crate::cli::status;
+use crate::cli::{say, status};
 use crate::client::network_file::NetworkFile;
 use crate::client::operations;
 use crate::metrics::ORDERED;
@@ -33,7 +33,10 @@ impl Watch {
     }
 
     /// One look; prints a line if anything changed.
-    pub(super) async fn look(&mut self, network: &NetworkFile, load: Option<&Load>) {
+    ///
+    /// # Errors
+    /// When the line cannot be printed.
+    pub(super) async fn look(&mut self, network: &NetworkFile, load: Option<&Load>) -> anyhow::Result<()> {
         let replicas = status::all(network).await;
         let rate = self.rate(network).await;
         let up: Vec<u64> = replicas
@@ -57,12 +60,11 @@ impl Watch {
         let seen =
             Seen { view: number("view"), primary: number("primary"), height: number("height"), up, notes };
         if self.last.as_ref() == Some(&seen) {
-            return;
+            return Ok(());
         }
         if seen.up.is_empty() {
-            println!("no replica answers; each one's log is node.log in its directory");
             self.last = Some(seen);
-            return;
+            return say("no replica answers; each one's log is node.log in its directory");
         }
         let mut line = format!(
             "view {}  primary {}  height {}  {:.0} envelopes/s  up {}/{}",
@@ -81,8 +83,8 @@ impl Watch {
                 line += &format!("\n  {note}");
             }
         }
-        println!("{line}");
         self.last = Some(seen);
+        say(line)
     }
 
     /// Envelopes ordered a second since the last look, as the replica that saw most did.

@@ -143,3 +143,16 @@ fn another_genesis_block_or_a_ledger_of_another_channel_is_refused() {
     std::fs::write(&other, ordinary).expect("write");
     assert!(matches!(verify_paths(&[ledger], &other, options), Err(VerifyError::Genesis { .. })));
 }
+
+#[test]
+fn a_directory_with_no_more_than_a_genesis_block_is_not_called_good() {
+    let dir = tempfile::tempdir().unwrap();
+    let blocks = chain(&mut Network::new(4), 2);
+    let (_, genesis, _) = write_all(dir.path(), &blocks);
+    let network = dir.path().join("network");
+    std::fs::create_dir(&network).unwrap();
+    std::fs::copy(&genesis, network.join("genesis.block")).unwrap();
+    let reports = verify(std::slice::from_ref(&network), &genesis, false);
+    assert!(!reports[0].ok);
+    assert!(failure(&reports[0]).1.contains("neither a ledger nor N.block files"));
+}
