@@ -173,7 +173,9 @@ impl Replica {
     fn adopt(&mut self, new_view: Arc<NewView>, outcome: Outcome, out: &mut Vec<Output>) {
         // The view must be durable before the first vote in it, also when it was somebody else's
         // new-view that led here: a replica that came back in an older view could vote in both.
-        if !self.config.plants.has(Plant::NewViewNotPersisted) {
+        // A follower promises nothing and so records nothing: a log with records in it is one that
+        // remembers all votes.
+        if self.votes() && !self.config.plants.has(Plant::NewViewNotPersisted) {
             out.push(Output::Persist(Record::NewView(Arc::clone(&new_view))));
         }
         self.leave_proposals();

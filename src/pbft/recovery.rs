@@ -268,8 +268,11 @@ impl Replica {
     /// writes them into a new segment and then drops the older ones.
     pub fn live_records(&self) -> Vec<Record> {
         let mut records = Vec::new();
+        if !self.votes() {
+            return records;
+        }
         // A view-change may still be under way when its view is entered: it keeps its record.
-        let asked = (self.view > View(0) && self.votes()).then_some(Record::ViewChange(self.view));
+        let asked = (self.view > View(0)).then_some(Record::ViewChange(self.view));
         let entered = self.entered.as_ref().map(|(new_view, _)| Record::NewView(Arc::clone(new_view)));
         if self.phase == Phase::Leaving {
             records.extend(entered.into_iter().chain(asked));
@@ -278,9 +281,6 @@ impl Replica {
         }
         if let Some(chosen) = &self.chosen {
             records.push(Record::NewViewChosen(Arc::clone(chosen)));
-        }
-        if !self.votes() {
-            return records;
         }
         let mut logged = BTreeSet::new();
         for (_, slot) in self.slots.range(self.durable.next()..) {

@@ -165,6 +165,14 @@ fn a_follower_commits_with_the_others_and_casts_no_vote() {
     world.submit(&candidate(0, 1, &["b"]));
     world.run(SECOND);
     assert_eq!(world.chain(0), ["a"], "a follower is as good as down");
+    world.start(1);
+    world.stop(0);
+    world.run(3 * SECOND);
+    world.start(0);
+    world.run(3 * SECOND);
+    assert_eq!(world.chain(3), ["a", "b"]);
+    let follower = &world.nodes[3];
+    assert!(follower.votes.is_empty() && follower.log.is_empty(), "whatever views it went through");
 }
 
 #[test]
