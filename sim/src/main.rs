@@ -11,7 +11,7 @@ use sbft_sim::schedule::{Plan, Report, Show};
 /// Runs sbft's protocol core in virtual time, over a network and disks that fail, with liars
 /// among the replicas, and checks after every event what must never break.
 ///
-/// Exit status: 0 all is well, 10 safety, 11 liveness, 12 storm, 13 panic, 2 wrong usage.
+/// Exit status: 0 all is well, 10 safety, 11 liveness, 12 storm, 13 panic, 14 not deterministic, 2 wrong usage.
 #[derive(Parser)]
 #[command(name = "sbft-sim", version)]
 struct Arguments {
