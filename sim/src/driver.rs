@@ -20,6 +20,9 @@ use crate::violation::{Class, Violation};
 use crate::workload::{Source, index_of};
 use crate::world::{CrashWhen, Event, Promise, World};
 
+/// Candidates that a source may cut at one instant; a run has fewer envelopes than this.
+const CUTS_AT_ONCE: u32 = 1000;
+
 impl World {
     /// A body starts, or starts again, from what its disk holds.
     pub(crate) fn boot(&mut self, body: usize) {
@@ -421,10 +424,20 @@ impl World {
 
     /// Cuts candidates while there is room, for this replica's own core and all others.
     pub(crate) fn cut(&mut self, body: usize) {
+        if std::mem::replace(&mut self.bodies[body].cutting, true) {
+            return;
+        }
+        let mut cuts = 0;
         while self.bodies[body].is_up()
             && self.violation.is_none()
             && let Some(candidate) = self.bodies[body].source.cut()
         {
+            cuts += 1;
+            if cuts > CUTS_AT_ONCE && self.bodies[body].is_honest() {
+                let place = self.bodies[body].place;
+                let text = format!("{place} lets its candidates go as fast as it cuts them");
+                self.fail(Err(Violation::new(Class::Storm, "candidates", text)));
+            }
             let place = self.bodies[body].place;
             self.trace.line(self.now, || {
                 let names = self.workload.names(&candidate.envelopes);
@@ -437,7 +450,11 @@ impl World {
                 let config_sequence = self.settings.config.config_sequence;
                 self.feed(body, Input::Candidate { from: place, candidate: verified, config_sequence });
             }
+            if cuts > CUTS_AT_ONCE {
+                break;
+            }
         }
+        self.bodies[body].cutting = false;
     }
 
     /// Sees to it that a tick comes when the core wants one.

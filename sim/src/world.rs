@@ -237,6 +237,8 @@ pub struct Body {
     pub(crate) source: Source,
     pub(crate) held: BTreeMap<Place, BTreeSet<Digest>>,
     pub(crate) unread: BTreeMap<Place, VecDeque<Arc<Candidate>>>,
+    /// Its source is cutting: what that releases is cut by the same loop, not inside it.
+    pub(crate) cutting: bool,
 }
 
 impl Body {
@@ -331,6 +333,7 @@ impl World {
                 source: Source::new(*place, settings.config.outstanding, settings.cut_count),
                 held: BTreeMap::new(),
                 unread: BTreeMap::new(),
+                cutting: false,
             })
             .collect();
         let network = Network::new(draws, bodies.len(), settings.conditions.clone());
