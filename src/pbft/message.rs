@@ -238,6 +238,8 @@ pub struct Status {
     pub view: View,
     /// It votes in that view (false while it waits for the new-view, and for a follower).
     pub active: bool,
+    /// It only follows: it counts for no quorum.
+    pub follows: bool,
     /// Number of its last committed block.
     pub committed: Number,
     /// Highest number with an accepted proposal in this view; 0 for none.

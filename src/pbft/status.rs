@@ -38,6 +38,7 @@ impl Replica {
         Status {
             view: self.view,
             active: self.phase == Phase::Active && self.config.role == Role::Voter,
+            follows: self.config.role != Role::Voter,
             committed: self.tip.number,
             accepted: above(self.accepted_top),
             prepared: above(self.prepared_top),

@@ -38,6 +38,7 @@ pub fn encode(message: &Message, era: Era) -> Bytes {
             committed: message.committed.0,
             accepted: message.accepted.0,
             prepared: message.prepared.0,
+            follows: message.follows,
         }),
         Message::Offence(message) => Body::Offence(from_offence(message)),
     };
@@ -58,6 +59,7 @@ pub fn decode(frame: Bytes) -> Result<(Era, Message), WireError> {
         Body::Status(message) => Ok(Message::Status(Status {
             view: View(message.view),
             active: message.active,
+            follows: message.follows,
             committed: Number(message.committed),
             accepted: Number(message.accepted),
             prepared: Number(message.prepared),

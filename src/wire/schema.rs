@@ -102,6 +102,7 @@ static STATUS: Shape = Shape::of(&[
     one(3, "committed", NUMBER),
     one(4, "accepted", NUMBER),
     one(5, "prepared", NUMBER),
+    one(6, "follows", FLAG),
 ]);
 
 static PREPARES: Shape =

@@ -74,7 +74,7 @@ impl SbftChain {
         };
         let shared = Arc::new(Shared {
             link: link.sender(),
-            reach: Reach::new(rules.n, rules.me, rules.status_interval),
+            reach: Reach::new(rules.n, rules.me, rules.role == Role::Voter, rules.status_interval),
             checker: checker(&config, rules.domain),
             era: rules.domain.era,
             limits: Limits {

@@ -21,6 +21,8 @@ pub(super) struct Reach {
     begun: Instant,
     silent: Duration,
     me: Place,
+    /// This replica itself votes, and so counts for a quorum.
+    votes: bool,
     peers: Vec<PeerReach>,
 }
 
@@ -32,7 +34,7 @@ struct PeerReach {
     status: Mutex<Option<Status>>,
 }
 
-/// How many consenters can be reached, this one included.
+/// How many consenters that vote can be reached, this one included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Reachable {
     pub(super) reachable: usize,
@@ -52,11 +54,12 @@ impl Reachable {
 }
 
 impl Reach {
-    pub(super) fn new(n: usize, me: Place, status_interval: Duration) -> Self {
+    pub(super) fn new(n: usize, me: Place, votes: bool, status_interval: Duration) -> Self {
         Self {
             begun: Instant::now(),
             silent: (status_interval * SILENT_INTERVALS).max(SILENT_MIN),
             me,
+            votes,
             peers: (0..n).map(|_| PeerReach::default()).collect(),
         }
     }
@@ -104,17 +107,28 @@ impl Reach {
             })
     }
 
-    /// How many can be reached now.
+    /// Whether `place` votes, as far as it has said. A follower makes no quorum fuller.
+    fn votes(&self, place: Place) -> bool {
+        if place == self.me { self.votes } else { self.status(place).is_none_or(|status| !status.follows) }
+    }
+
+    /// How many that vote can be reached now.
     pub(super) fn count(&self) -> Reachable {
         let n = self.peers.len();
         let needed = quorum(n);
-        let reachable = (0..n).filter(|place| self.is_reachable(Place(*place as u16))).count();
+        let voters: Vec<_> =
+            (0..n).map(|place| Place(place as u16)).filter(|place| self.votes(*place)).collect();
+        let reachable = voters.iter().filter(|place| self.is_reachable(**place)).count();
         // A quorum was last there when the one that was heard longest ago, of the most recent
-        // q - 1 others, was heard.
-        let others = self.peers.iter().enumerate().filter(|(place, _)| *place != self.me.index());
-        let mut heard: Vec<u64> = others.map(|(_, peer)| peer.heard.load(Ordering::Relaxed)).collect();
+        // q - 1 others (q for one that does not vote itself), was heard.
+        let others = voters.iter().filter(|place| **place != self.me);
+        let mut heard: Vec<u64> =
+            others.map(|place| self.peers[place.index()].heard.load(Ordering::Relaxed)).collect();
         heard.sort_unstable_by(|a, b| b.cmp(a));
-        let last = if needed < 2 { self.now() } else { heard[needed - 2] };
+        let last = match needed - usize::from(self.votes) {
+            0 => self.now(),
+            others => heard.get(others - 1).copied().unwrap_or(0),
+        };
         let lacking = Duration::from_millis(self.now().saturating_sub(last));
         Reachable { reachable, needed, n, lacking }
     }
@@ -134,7 +148,7 @@ mod tests {
 
     #[test]
     fn links_that_are_up_and_heard_count_and_this_replica_counts_itself() {
-        let reach = Reach::new(4, Place(1), Duration::from_millis(100));
+        let reach = Reach::new(4, Place(1), true, Duration::from_millis(100));
         assert_eq!((reach.count().reachable, reach.count().needed), (1, 3));
         reach.link(Place(0), true);
         reach.link(Place(3), true);
@@ -146,8 +160,21 @@ mod tests {
     }
 
     #[test]
+    fn a_follower_counts_for_no_quorum() {
+        let reach = Reach::new(4, Place(0), true, Duration::from_millis(100));
+        reach.link(Place(1), true);
+        reach.link(Place(3), true);
+        assert_eq!(reach.count().reachable, 3);
+        reach.told(Place(3), &Status { follows: true, ..Status::default() });
+        assert_eq!((reach.count().reachable, reach.count().needed), (2, 3));
+        let follower = Reach::new(4, Place(0), false, Duration::from_millis(100));
+        follower.link(Place(1), true);
+        assert_eq!(follower.count().reachable, 1);
+    }
+
+    #[test]
     fn a_channel_of_one_always_has_its_quorum() {
-        let count = Reach::new(1, Place(0), Duration::from_millis(100)).count();
+        let count = Reach::new(1, Place(0), true, Duration::from_millis(100)).count();
         assert_eq!((count.reachable, count.needed, count.refusal()), (1, 1, None));
     }
 }

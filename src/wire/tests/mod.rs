@@ -390,6 +390,7 @@ impl Random {
             5 => Message::Status(Status {
                 view: View(self.number()),
                 active: self.up_to(1) == 1,
+                follows: self.up_to(1) == 1,
                 committed: Number(self.number()),
                 accepted: Number(self.number()),
                 prepared: Number(self.number()),
