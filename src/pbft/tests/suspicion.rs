@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::harness::{World, candidate, given};
 use crate::pbft::message::{Message, Unsigned};
 use crate::pbft::{Input, Note, Output};
-use crate::types::{Place, View};
+use crate::types::{Number, Place, Verified, View};
 
 #[test]
 fn an_idle_network_suspects_nobody() {
@@ -108,4 +108,26 @@ fn a_slow_primary_is_replaced_though_it_proposes_everything_in_the_end() {
     }
     let slow = |output: &(Place, Output)| matches!(&output.1, Output::Note(Note::Suspected { reason, .. }) if reason.contains("to propose"));
     assert!(world.outputs.iter().any(slow), "suspected for its slowness after {step} blocks");
+}
+
+/// Seen with real processes: a replica that came back fetched two thousand blocks in half a second,
+/// took each for a candidate that its own was passed over by, and left an honest primary's view.
+#[test]
+fn blocks_ordered_while_it_was_away_do_not_turn_a_replica_against_the_primary() {
+    let mut world = World::new(4);
+    world.stop(3);
+    for step in 0..120u64 {
+        world.submit(&candidate(1, step, &[&format!("e{step}")]));
+        world.run(Duration::from_millis(5));
+    }
+    let blocks: Vec<_> = world.nodes[1].ledger.iter().cloned().map(Verified::vouch).collect();
+    assert!(blocks.len() > world.configs[3].n * world.configs[3].outstanding, "more than may pass it over");
+    world.start(3);
+    world.lose = Box::new(|from, to, _| from != to && (from == Place(3) || to == Place(3)));
+    world.submit(&candidate(3, 0, &["own"]));
+    world.run(Duration::from_millis(450));
+    world.step(3, Input::Blocks { from: Place(1), blocks });
+    world.run(Duration::from_millis(30));
+    assert_eq!(world.probe(3).committed, Number(120));
+    assert_eq!(world.probe(3).view, View(0));
 }
