@@ -127,7 +127,7 @@ fn blocks_ordered_while_it_was_away_do_not_turn_a_replica_against_the_primary() 
     world.submit(&candidate(3, 0, &["own"]));
     world.run(Duration::from_millis(450));
     world.step(3, Input::Blocks { from: Place(1), blocks });
-    world.run(Duration::from_millis(30));
+    world.run(Duration::from_millis(200));
     assert_eq!(world.probe(3).committed, Number(120));
     assert_eq!(world.probe(3).view, View(0));
 }
