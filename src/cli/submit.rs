@@ -14,7 +14,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use prost::Message as _;
 use tokio::sync::mpsc;
 
-use super::block_on;
+use super::{block_on, say};
 use crate::client::connect::Security;
 use crate::client::envelope::{EnvelopeMaker, request_id};
 use crate::client::follow::{follow, height};
@@ -175,8 +175,9 @@ async fn submit(args: Args) -> anyhow::Result<ExitCode> {
     if let Some(log) = run.log.take() {
         log.finish()?;
     }
-    run.print();
+    let printed = run.print();
     finished?;
+    printed?;
     Ok(if run.refused == 0 && run.twice == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -382,8 +383,9 @@ impl Run {
                     bail!(
                         "nothing accepted or committed for {} s; {} of {} still open{}{}",
                         self.timeout.as_secs(),
-                        if self.wait { self.pending.len() as u64 } else { self.total * self.copies - self.accepted - self.refused },
-                        self.total,
+                        // What was never sent is open too.
+                        (self.total * self.copies).saturating_sub(self.accepted + self.refused).max(self.pending.len() as u64),
+                        self.total * self.copies,
                         if reasons.is_empty() { "" } else { "; " },
                         reasons.join("; "),
                     );
@@ -486,9 +488,9 @@ impl Run {
         Ok(ours)
     }
 
-    fn print(&self) {
+    fn print(&self) -> anyhow::Result<()> {
         let seconds = self.elapsed.as_secs_f64().max(1e-9);
-        println!(
+        say(format!(
             "accepted {} of {}{} in {seconds:.2} s ({:.0}/s), refused {}",
             self.accepted,
             self.total * self.copies,
@@ -499,40 +501,41 @@ impl Run {
             },
             self.accepted as f64 / seconds,
             self.refused,
-        );
+        ))?;
         if let Some(reason) = &self.first_refusal {
-            println!("first refusal: {reason}");
+            say(format!("first refusal: {reason}"))?;
         }
         if !self.wait {
-            return;
+            return Ok(());
         }
         let Some(first) = self.first_block else {
-            println!("committed none");
-            return;
+            say("committed none")?;
+            return Ok(());
         };
-        println!(
+        say(format!(
             "committed {} ({:.0}/s) in blocks {} to {}{}",
             self.committed.len(),
             self.committed.len() as f64 / seconds,
             first,
             self.last_block,
             if self.twice > 0 { format!(", {} TWICE", self.twice) } else { String::new() },
-        );
+        ))?;
         if !self.resent.is_empty() {
-            println!(
+            say(format!(
                 "sent again: {}, whose replica had accepted them and died or fell behind",
                 self.resent.len()
-            );
+            ))?;
         }
         let ms = |quantile| self.latency.value_at_quantile(quantile) as f64 / 1_000.0;
-        println!(
+        say(format!(
             "commit latency (client send to delivered block), ms: p50 {:.2}  p90 {:.2}  p99 {:.2}  p99.9 {:.2}  max {:.2}",
             ms(0.5),
             ms(0.9),
             ms(0.99),
             ms(0.999),
             self.latency.max() as f64 / 1_000.0,
-        );
+        ))?;
+        Ok(())
     }
 }
 
