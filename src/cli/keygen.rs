@@ -7,8 +7,8 @@ use std::process::ExitCode;
 use anyhow::{Context as _, bail};
 use prost::Message as _;
 
+use super::Key;
 use crate::channel_config::ChannelConfig;
-use crate::crypto::KeyKind;
 use crate::genesis::{
     KeyAndCertificate, OrganizationLayout, ReplicaLayout, Unit, create_member, create_organization,
     create_replica,
@@ -94,22 +94,6 @@ struct Member {
     /// Kind of the key
     #[arg(long, value_enum, default_value = "ed25519")]
     key: Key,
-}
-
-/// `--key`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum Key {
-    Ed25519,
-    P256,
-}
-
-impl From<Key> for KeyKind {
-    fn from(key: Key) -> Self {
-        match key {
-            Key::Ed25519 => Self::Ed25519,
-            Key::P256 => Self::EcdsaP256,
-        }
-    }
 }
 
 /// Runs it.

@@ -18,6 +18,7 @@ use std::io::{ErrorKind, Write as _};
 use std::process::ExitCode;
 
 use crate::client::connect::chain_of_causes;
+use crate::crypto::KeyKind;
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 
@@ -91,6 +92,22 @@ fn say(text: impl Display) -> anyhow::Result<()> {
         Ok(()) => Ok(()),
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Err(OutputClosed.into()),
         Err(error) => Err(error).context("cannot write to standard output"),
+    }
+}
+
+/// `--key`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Key {
+    Ed25519,
+    P256,
+}
+
+impl From<Key> for KeyKind {
+    fn from(key: Key) -> Self {
+        match key {
+            Key::Ed25519 => Self::Ed25519,
+            Key::P256 => Self::EcdsaP256,
+        }
     }
 }
 

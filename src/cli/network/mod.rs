@@ -15,10 +15,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::Key;
 use super::submit::check_rate;
 use super::{block_on, say};
 use crate::client::network_file::{FILE_NAME, NetworkFile};
-use crate::crypto::KeyKind;
 use directory::{Directory, Settings};
 use process::Processes;
 use watch::Watch;
@@ -70,22 +70,6 @@ pub(super) struct Args {
     /// Start replicas again when they die
     #[arg(long)]
     restart: bool,
-}
-
-/// `--key`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum Key {
-    Ed25519,
-    P256,
-}
-
-impl From<Key> for KeyKind {
-    fn from(key: Key) -> Self {
-        match key {
-            Key::Ed25519 => Self::Ed25519,
-            Key::P256 => Self::EcdsaP256,
-        }
-    }
 }
 
 /// `--writers`.
