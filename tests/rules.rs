@@ -9,7 +9,7 @@ use sbft::pbft::plant::Plant;
 use sbft::types::{Number, Place, View};
 use sbft_sim::byzantine::Strategy;
 use sbft_sim::network::{Fate, Kind, Rule};
-use sbft_sim::schedule::{Plan, Show};
+use sbft_sim::plan::{Plan, Show};
 use sbft_sim::world::Fault;
 
 /// How many random schedules may be needed at most.

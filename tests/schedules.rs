@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use sbft_sim::schedule::{Plan, Report, Show};
+use sbft_sim::plan::{Plan, Report, Show};
 
 const SCHEDULES: u64 = 10_000;
 

@@ -2,8 +2,8 @@
 //!
 //! [`world::World`] runs replicas over a network and disks that fail by keyed draws
 //! ([`draw`]), with liars among them ([`byzantine`]), and checks after every event what must
-//! never break ([`checks`]). [`schedule`] makes a whole run from a seed; [`script`] runs one from
-//! a text that reads like a story.
+//! never break ([`checks`]). [`plan`] is a whole run as plain data, and [`schedule`] draws one from a
+//! seed; [`script`] runs one from a text that reads like a story.
 
 pub mod byzantine;
 pub mod checks;
@@ -12,6 +12,7 @@ pub mod draw;
 mod driver;
 mod edge;
 pub mod network;
+pub mod plan;
 pub mod schedule;
 pub mod script;
 pub mod signing;

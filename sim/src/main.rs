@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use clap::{Parser, Subcommand};
 use sbft::pbft::plant::Plant;
-use sbft_sim::schedule::{Plan, Report, Show};
+use sbft_sim::plan::{Plan, Report, Show};
 
 /// Runs sbft's protocol core in virtual time, over a network and disks that fail, with liars
 /// among the replicas, and checks after every event what must never break.

@@ -1,0 +1,242 @@
+//! A whole run as plain data, and how it is carried out and judged.
+//!
+//! A [`Plan`] is explicit: who lies, what breaks when, what clients submit. [`crate::schedule`]
+//! draws one from a seed. Any part of it can be taken away, and what is random inside the run
+//! stays where it was, because every draw is keyed.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+use sbft::pbft::plant::Plant;
+use sbft::pbft::{Config, Role};
+use sbft::types::{Place, Time};
+
+use crate::byzantine::{Liar, Strategy};
+use crate::checks::Seen;
+use crate::violation::{Class, Violation};
+use crate::world::{Encodings, Fault, Settings, World};
+
+/// A client's envelope on its way to one replica.
+#[derive(Clone, Debug)]
+pub struct Submission {
+    /// When.
+    pub at: Time,
+    /// To whom.
+    pub place: Place,
+    /// Which envelope.
+    pub index: u64,
+    /// In which bytes: the same request may come in several.
+    pub variant: u8,
+}
+
+/// A whole run, explicit enough that any part can be taken away.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The network and its replicas.
+    pub settings: Settings,
+    /// Who lies, and how.
+    pub liars: Vec<(Place, Vec<Strategy>)>,
+    /// Places with two bodies that share a key.
+    pub twins: Vec<Place>,
+    /// What happens from outside.
+    pub faults: Vec<(Time, Fault)>,
+    /// What clients submit.
+    pub submissions: Vec<Submission>,
+    /// When the network heals.
+    pub heal_at: Time,
+    /// How long after healing (or after the last submission) everything must be settled.
+    pub patience: Duration,
+}
+
+/// How a run went.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// The check that failed.
+    pub violation: Option<Violation>,
+    /// Events carried out.
+    pub events: u64,
+    /// Virtual time at the end.
+    pub ended: Time,
+    /// Virtual time after healing (or the last submission) at which all was settled.
+    pub settled_after: Duration,
+    /// Hash of all events.
+    pub hash: u64,
+    /// What happened at least once.
+    pub seen: Seen,
+}
+
+impl Report {
+    /// The process's exit code for this run.
+    pub fn exit_code(&self) -> i32 {
+        self.violation.as_ref().map_or(0, |violation| violation.class.exit_code())
+    }
+}
+
+/// What a run shows while it goes on.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Show {
+    /// Print a line per event.
+    pub print: bool,
+    /// Encodings that messages and records go through.
+    pub encodings: Encodings,
+}
+
+/// After the network heals, how long it may take until everything owed is committed everywhere.
+///
+/// Timers may stand at their cap when it heals. In the worst case all f liars are primaries in
+/// a row, and each costs a complain timeout until it is suspected and a view-change timeout
+/// until it is given up; a replica that just missed a view change goes round once more. The
+/// last part is for catching up: statuses, and blocks in ranges.
+pub fn liveness_bound(config: &Config) -> Duration {
+    let f = (config.n as u32 - 1) / 3;
+    let one_view = config.complain_timeout + config.view_change_timeout_cap * 2;
+    one_view * 2 * (f + 1) + config.status_interval * 40 + Duration::from_secs(2)
+}
+
+impl Plan {
+    /// The same schedule with a rule of the protocol taken away.
+    #[must_use]
+    pub fn without_rule(mut self, plant: Plant) -> Self {
+        self.settings.config.plants = self.settings.config.plants.with(plant);
+        self
+    }
+
+    /// The world of this plan, started and with everything scheduled.
+    pub fn world(&self, show: Show) -> World {
+        let liars = self
+            .liars
+            .iter()
+            .map(|(place, strategies)| (*place, Liar::new(*place, strategies.clone())))
+            .collect();
+        let mut world = World::new(self.settings.clone(), liars, &self.twins);
+        world.trace.print = show.print;
+        world.encodings = show.encodings;
+        let envelopes = self.submissions.iter().map(|s| s.index + 1).max().unwrap_or(0);
+        for _ in 0..envelopes {
+            world.workload.submit_unnamed();
+        }
+        for (at, fault) in &self.faults {
+            world.plan(*at, fault.clone());
+        }
+        for submission in &self.submissions {
+            world.plan_submit(submission.at, submission.place, submission.index, submission.variant);
+        }
+        world.start();
+        world
+    }
+
+    /// Runs it to the end.
+    pub fn run(&self, show: Show) -> Report {
+        let mut world = None;
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            let world = world.insert(self.world(show));
+            self.drive(world)
+        }));
+        let Some(world) = world else {
+            return self.panicked(Time::ZERO, "while the world was made");
+        };
+        match outcome {
+            Ok(settled_after) => Report {
+                violation: world.violation().cloned(),
+                events: world.events,
+                ended: world.now,
+                settled_after,
+                hash: crate::draw::mix(world.trace.hash(), world.checks.chain_digest()),
+                seen: world.checks.seen,
+            },
+            Err(cause) => {
+                let text = cause
+                    .downcast_ref::<String>()
+                    .map(String::as_str)
+                    .or_else(|| cause.downcast_ref::<&str>().copied())
+                    .unwrap_or("a panic without a message");
+                self.panicked(world.now, text)
+            }
+        }
+    }
+
+    fn panicked(&self, at: Time, text: &str) -> Report {
+        let mut violation = Violation::new(Class::Panic, "no panic", text.to_owned());
+        violation.at = at;
+        Report {
+            violation: Some(violation),
+            events: 0,
+            ended: at,
+            settled_after: Duration::ZERO,
+            hash: 0,
+            seen: Seen::default(),
+        }
+    }
+
+    fn drive(&self, world: &mut World) -> Duration {
+        let last = self.submissions.iter().map(|s| s.at).max().unwrap_or(Time::ZERO).max(self.heal_at);
+        world.run_until(last);
+        let deadline = last.after(self.patience);
+        let mut settled = None;
+        while world.violation().is_none() {
+            if world.now >= deadline {
+                world.not_settled(last);
+                break;
+            }
+            if world.is_settled() {
+                let since = *settled.get_or_insert(world.now);
+                // A little longer: nothing may come loose again, and stray packets arrive.
+                if world.now.since(since) >= Duration::from_millis(200) {
+                    break;
+                }
+            } else {
+                settled = None;
+            }
+            let next = world.now.after(Duration::from_millis(20));
+            world.run_until(next);
+        }
+        settled.unwrap_or(world.now).since(last)
+    }
+}
+
+impl World {
+    /// Every honest replica is up and has the whole chain, and nothing is owed.
+    pub fn is_settled(&self) -> bool {
+        let chain = self.checks.chain_len();
+        self.checks.owed().next().is_none()
+            && self
+                .bodies
+                .iter()
+                .all(|body| !body.is_honest() || body.is_up() && body.store.last().0 == chain)
+    }
+
+    /// Says what is not settled, as a failed check.
+    pub fn not_settled(&mut self, since: Time) {
+        let owed: Vec<String> = self.checks.owed().take(5).map(|index| self.workload.name(index)).collect();
+        let replicas: Vec<String> = self
+            .bodies
+            .iter()
+            .enumerate()
+            .map(|(index, body)| {
+                let state = body.core.as_ref().map_or_else(
+                    || "down".to_owned(),
+                    |core| {
+                        let probe = core.probe();
+                        let role = if matches!(body.role, Role::Voter) { "" } else { " follower" };
+                        format!(
+                            "{}{}{role} committed {} waiting {}",
+                            probe.view,
+                            if probe.active { "" } else { " inactive" },
+                            probe.committed,
+                            probe.waiting
+                        )
+                    },
+                );
+                format!("{}: {state}", crate::trace::body(&self.bodies, index))
+            })
+            .collect();
+        let text = format!(
+            "not settled {} after {since}; chain has {} blocks; owed: {}; {}",
+            crate::trace::span(self.now.since(since)),
+            self.checks.chain_len(),
+            if owed.is_empty() { "nothing".to_owned() } else { owed.join(" ") },
+            replicas.join("; ")
+        );
+        self.fail(Err(Violation::new(Class::Liveness, "settles", text)));
+    }
+}
