@@ -1,0 +1,43 @@
+//! How the process ends: the exit codes, all in one place.
+
+use std::process::ExitCode;
+
+use sbft_sim::plan::Report;
+
+/// An exit code with its meaning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Exit {
+    /// All is well.
+    Ok = 0,
+    /// The command was called wrongly, or given a file that is no good.
+    Usage = 2,
+    /// Something happened that must never happen.
+    Safety = 10,
+    /// Something did not happen in time.
+    Liveness = 11,
+    /// Replicas talk, work or remember without bound.
+    Storm = 12,
+    /// The code under test panicked, or the simulator did.
+    Panic = 13,
+    /// The same seed gave two different runs.
+    NotDeterministic = 14,
+}
+
+impl Exit {
+    /// How a run of one schedule ends the process.
+    pub(crate) fn of(report: &Report) -> Self {
+        match report.exit_code() {
+            0 => Self::Ok,
+            10 => Self::Safety,
+            11 => Self::Liveness,
+            12 => Self::Storm,
+            _ => Self::Panic,
+        }
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}

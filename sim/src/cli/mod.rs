@@ -1,0 +1,120 @@
+//! The commands of `sbft-sim`, a file each; here only what they share.
+//!
+//! A command is a struct of arguments with a `run(self) -> Outcome`. To add one: its file, its
+//! `mod` line, its variant of [`Command`] and its arm in [`Command::run`]. (`replay`, `shrink`,
+//! `plants`, `attacks` and `diff` come this way from the people who write them.)
+
+mod exit;
+mod run;
+mod swarm;
+
+use std::cell::RefCell;
+use std::io::{self, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use sbft::pbft::plant::Plant;
+
+pub(crate) use exit::Exit;
+
+/// What a command comes to: how the process ends, or what is wrong with how it was called (a
+/// sentence that names the file, line or flag and says what to do).
+pub(crate) type Outcome = Result<Exit, String>;
+
+/// Runs sbft's protocol core in virtual time, over a network, disks and clocks that fail, with
+/// liars among the replicas, and checks after every event what must never break.
+///
+/// Exit status: 0 all is well, 10 safety, 11 liveness, 12 storm or memory, 13 panic, 14 not
+/// deterministic, 2 wrong usage.
+#[derive(Parser)]
+#[command(name = "sbft-sim", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Runs the schedule of one seed.
+    Run(run::Run),
+    /// Runs many random schedules and stops at the first that fails.
+    #[command(alias = "smoke")]
+    Swarm(swarm::Swarm),
+}
+
+impl Command {
+    fn run(self) -> Outcome {
+        match self {
+            Self::Run(command) => command.run(),
+            Self::Swarm(command) => command.run(),
+        }
+    }
+}
+
+thread_local! {
+    /// Where the last panic of this thread happened.
+    static PANICKED_AT: RefCell<String> = const { RefCell::new(String::new()) };
+}
+
+/// Parses the command line, runs the command and says how it ended.
+pub(crate) fn main() -> ExitCode {
+    // A panic inside a run is a result like others, and its text is in the report; one outside
+    // is a bug of the simulator, and is told below.
+    std::panic::set_hook(Box::new(|panic| {
+        PANICKED_AT.with_borrow_mut(|at| *at = panic.to_string());
+    }));
+    let command = Arguments::parse().command;
+    match catch_unwind(AssertUnwindSafe(|| command.run())) {
+        Ok(Ok(exit)) => exit.into(),
+        Ok(Err(text)) => {
+            complain(&format!("error: {text}\n"));
+            Exit::Usage.into()
+        }
+        Err(_) => {
+            let text = PANICKED_AT.with_borrow(Clone::clone);
+            complain(&format!("sbft-sim itself failed, which is a bug of the simulator: {text}\n"));
+            Exit::Panic.into()
+        }
+    }
+}
+
+/// Writes to standard output. That nobody reads any more (`| head`) is no error.
+pub(crate) fn say(text: &str) -> Result<(), String> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(format!("cannot write to standard output: {error}"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Writes to standard error; where that fails, there is nobody left to tell.
+pub(crate) fn complain(text: &str) {
+    let _ = io::stderr().lock().write_all(text.as_bytes());
+}
+
+/// Parses a seed: decimal, or hexadecimal after `0x`.
+pub(crate) fn seed(text: &str) -> Result<u64, String> {
+    let parsed = match text.strip_prefix("0x") {
+        Some(digits) => u64::from_str_radix(digits, 16),
+        None => text.parse(),
+    };
+    parsed.map_err(|_| format!("`{text}` is no seed: give a number below 2^64, such as 42 or 0x5eed"))
+}
+
+/// Parses the number of replicas.
+pub(crate) fn replicas(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(n) if (1..=31).contains(&n) => Ok(n),
+        _ => Err(format!("`{text}` is no number of replicas: give 1 to 31; 4 is the usual one")),
+    }
+}
+
+/// Parses the name of a planted bug.
+pub(crate) fn plant(name: &str) -> Result<Plant, String> {
+    let names: Vec<String> = Plant::ALL.iter().map(|plant| format!("{plant:?}")).collect();
+    let known = names.iter().position(|known| known == name);
+    known.map(|at| Plant::ALL[at]).ok_or_else(|| format!("one of {}", names.join(", ")))
+}
