@@ -134,7 +134,7 @@ async fn a_client_that_goes_away_while_it_waits_leaves_nothing_behind() {
 async fn a_connection_that_says_nothing_gives_its_place_back() {
     let mut setup = Setup::default();
     setup.options.limits.connections = 1;
-    setup.options.limits.keepalive_timeout = Duration::from_millis(100);
+    setup.options.limits.keepalive_timeout = Duration::from_millis(500);
     let world = World::with(setup).await;
     let mut silent = tokio::net::TcpStream::connect(world.service.address()).await.unwrap();
     let mut byte = [0];

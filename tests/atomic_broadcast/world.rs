@@ -163,7 +163,7 @@ impl World {
 }
 
 /// Longest wait for anything that must happen.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
 pub(crate) fn material(directory: &TempDir, batch: BatchSpec, writers: Writers) -> NetworkMaterial {
     material_at(directory, ConsensusKind::Solo, &[1], batch, writers)

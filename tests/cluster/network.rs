@@ -37,6 +37,17 @@ use tempfile::TempDir;
 pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 const CHANNEL: &str = "first";
 
+/// Rules under which nobody suspects a primary because the machine that runs the tests is busy; a
+/// test of fail-over brings its own.
+pub(crate) fn patient() -> OptionsSpec {
+    OptionsSpec {
+        complain_timeout: Duration::from_secs(10),
+        view_change_timeout: Duration::from_secs(10),
+        view_change_timeout_cap: Duration::from_secs(10),
+        ..OptionsSpec::default()
+    }
+}
+
 /// Replicas by consenter id, from 1.
 pub(crate) struct Network {
     directory: TempDir,
@@ -82,7 +93,7 @@ impl Network {
     }
 
     pub(crate) async fn create_channels(n: usize, channels: &[&str]) -> Self {
-        Self::create_with(n, channels, OptionsSpec::default()).await
+        Self::create_with(n, channels, patient()).await
     }
 
     pub(crate) async fn create_with(n: usize, channels: &[&str], rules: OptionsSpec) -> Self {

@@ -157,7 +157,7 @@ fn envelopes(block: &Block) -> usize {
 
 #[tokio::test]
 async fn case_9_solo_cuts_what_is_pending_when_the_batch_timeout_ends_and_nothing_after_it() {
-    let solo = Solo::new(batch(10, 150));
+    let solo = Solo::new(batch(10, 1000));
     let (registrar, channel) = solo.channel().await;
     let receipts = [solo.order(&channel).await, solo.order(&channel).await];
     for receipt in receipts {
@@ -223,7 +223,7 @@ async fn case_108_order_before_start_and_after_halt_is_an_error_never_a_hang() {
     let solo = Solo::new(batch(1, 150));
     let (registrar, support) = solo.support().await;
     let chain = SoloConsenter.handle_chain(support, Metadata::default()).await.expect("a chain");
-    let soon = Duration::from_secs(5);
+    let soon = LIMIT;
     let early = tokio::time::timeout(soon, chain.order(solo.envelope().await, 0)).await.expect("no hang");
     assert!(matches!(early, Err(OrderError::NotStarted { .. })), "{early:?}");
     let early = tokio::time::timeout(soon, chain.configure(solo.envelope().await, 0)).await.expect("no hang");

@@ -13,7 +13,7 @@ use sbft::client::envelope::request_id;
 use sbft::proto::common::{self, Block};
 
 /// How long the tests wait for what the design gives two to five seconds; test machines are slow.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 fn ids_of(block: &Block) -> Vec<String> {
     let data = block.data.as_ref().map_or(&[][..], |data| &data.data);

@@ -217,7 +217,7 @@ impl Network {
     /// Waits until these replicas are at one height and returns it.
     pub(crate) fn settle(&mut self, ids: &[u32]) -> u64 {
         let mut agreed = 0;
-        self.until("the replicas are at one height", Duration::from_secs(30), |network| {
+        self.until("the replicas are at one height", Duration::from_secs(60), |network| {
             let heights: Vec<u64> = ids.iter().map(|id| network.height(*id)).collect();
             agreed = heights[0];
             heights.iter().all(|height| *height == agreed && *height > 0)
