@@ -7,7 +7,7 @@ mod net;
 use net::{Net, settings};
 use sbft::pbft::plant::Plant;
 use sbft::types::{Number, Place, View};
-use sbft_sim::byzantine::Strategy;
+use sbft_sim::byzantine::AttackSpec;
 use sbft_sim::network::{Fate, Kind, Rule};
 use sbft_sim::plan::{Plan, Show};
 use sbft_sim::world::Fault;
@@ -127,7 +127,7 @@ fn the_single_highest_certificate_forks_the_chain() {
 /// must fork, and soon. Otherwise the liars are made of paper.
 #[test]
 fn one_liar_too_many_forks_the_chain() {
-    let lies = vec![Strategy::EquivocateHalves, Strategy::VoteForAll];
+    let lies = vec![AttackSpec::named("equivocate-halves"), AttackSpec::named("vote-for-all")];
     let forked = (0..200).find(|seed| {
         let mut plan = Plan::draw_with(*seed, 4);
         plan.twins.clear();

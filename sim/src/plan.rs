@@ -11,7 +11,7 @@ use sbft::pbft::plant::Plant;
 use sbft::pbft::{Config, Role};
 use sbft::types::{Place, Time};
 
-use crate::byzantine::{Liar, Strategy};
+use crate::byzantine::{AttackSpec, Liar};
 use crate::checks::Seen;
 use crate::violation::{Class, Violation};
 use crate::world::{Encodings, Fault, Settings, World};
@@ -35,7 +35,7 @@ pub struct Plan {
     /// The network and its replicas.
     pub settings: Settings,
     /// Who lies, and how.
-    pub liars: Vec<(Place, Vec<Strategy>)>,
+    pub liars: Vec<(Place, Vec<AttackSpec>)>,
     /// Places with two bodies that share a key.
     pub twins: Vec<Place>,
     /// What happens from outside.
@@ -106,7 +106,10 @@ impl Plan {
         let liars = self
             .liars
             .iter()
-            .map(|(place, strategies)| (*place, Liar::new(*place, strategies.clone())))
+            .map(|(place, specs)| {
+                let liar = Liar::of(*place, specs).expect("a plan names attacks of the catalogue");
+                (*place, liar)
+            })
             .collect();
         let mut world = World::new(self.settings.clone(), liars, &self.twins);
         world.trace.print = show.print;

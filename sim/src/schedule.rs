@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use sbft::types::{Place, Time};
 
-use crate::byzantine::Strategy;
+use crate::byzantine::{AttackSpec, Strategy};
 use crate::draw::{Draws, Purpose};
 use crate::network::Conditions;
 use crate::plan::{Plan, Submission, liveness_bound};
@@ -140,7 +140,7 @@ fn draw_settings(dice: &Dice, seed: u64, n: usize) -> Settings {
     }
 }
 
-fn draw_liars(dice: &Dice, n: usize) -> (Vec<(Place, Vec<Strategy>)>, Vec<Place>) {
+fn draw_liars(dice: &Dice, n: usize) -> (Vec<(Place, Vec<AttackSpec>)>, Vec<Place>) {
     let f = (n as u64 - 1) / 3;
     let (mut liars, mut twins) = (Vec::new(), Vec::new());
     if f == 0 || dice.chance("honest", 0, 0.3) {
@@ -157,7 +157,7 @@ fn draw_liars(dice: &Dice, n: usize) -> (Vec<(Place, Vec<Strategy>)>, Vec<Place>
         let strategies = (0..1 + dice.below("strategies", which, 3))
             .map(|nth| {
                 let index = dice.below("strategy", which * 8 + nth, Strategy::NAMES.len() as u64);
-                Strategy::NAMES[index as usize].0
+                AttackSpec::named(Strategy::NAMES[index as usize].1)
             })
             .collect();
         liars.push((place, strategies));

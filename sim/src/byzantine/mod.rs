@@ -6,6 +6,7 @@
 //! contradictions itself.
 
 mod proposals;
+mod spec;
 mod views;
 mod votes;
 
@@ -23,6 +24,7 @@ use crate::draw::{Draws, Purpose};
 use crate::network::{Kind, Letter, Packet, label};
 use crate::signing::Keys;
 use crate::workload::Workload;
+pub use spec::{AttackSpec, Span, Trigger};
 
 /// A way to lie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -224,6 +226,14 @@ impl Liar {
             sequence: 1 << 40,
             told: None,
         }
+    }
+
+    /// A liar at `me` with these attacks of the catalogue.
+    pub fn of(me: Place, specs: &[AttackSpec]) -> Result<Self, String> {
+        let strategy = |spec: &AttackSpec| {
+            Strategy::named(&spec.name).ok_or_else(|| format!("no attack is called \"{}\"", spec.name))
+        };
+        Ok(Self::new(me, specs.iter().map(strategy).collect::<Result<_, _>>()?))
     }
 
     /// The same liar, telling its other story to these replicas and no others.
