@@ -15,10 +15,13 @@ use sbft::types::{Number, Time};
 use crate::draw::Purpose;
 use crate::network::{Label, Packet, label};
 use crate::signing;
-use crate::trace;
+use crate::trace::{self, What};
 use crate::violation::{Class, Violation};
 use crate::workload::{Source, index_of};
 use crate::world::{CrashWhen, Event, Promise, World};
+
+/// An input and the event that it is the doing of; 0 for what is being dealt with.
+type Caused = (u64, Input);
 
 /// Candidates that a source may cut at one instant; a run has fewer envelopes than this.
 const CUTS_AT_ONCE: u32 = 1000;
@@ -56,14 +59,9 @@ impl World {
         };
         let local = state.local(self.now);
         let mut outputs = std::mem::take(&mut self.output_buffer);
-        self.trace.line(self.now, || {
-            format!(
-                "{} starts at {} with {} records",
-                trace::body(&self.bodies, body),
-                tip.number,
-                records.len()
-            )
-        });
+        self.trace.cause = self
+            .trace
+            .event(self.now, Some(body), || What::Start { number: tip.number.0, records: records.len() });
         let number = tip.number;
         let lies = !self.bodies[body].is_honest();
         let recovered = guarded(lies, || Replica::recover(config, tip, records, local, &mut outputs));
@@ -83,7 +81,7 @@ impl World {
             return;
         }
         // What recovery read is on disk: the real driver syncs the block store when it opens it.
-        inputs.push_back(Input::BlocksDurable(number));
+        inputs.push_back((0, Input::BlocksDurable(number)));
         self.feed_all(body, inputs);
         for peer in 0..self.bodies.len() {
             if peer != body && self.bodies[peer].is_up() {
@@ -102,6 +100,9 @@ impl World {
         let key = [body as u64, u64::from(state.incarnation), state.ordinal];
         let records = draws.below(Purpose::Torn, &key, state.log.unsynced() as u64 + 1) as usize;
         let blocks = draws.below(Purpose::TornBlocks, &key, state.store.unsynced() as u64 + 1) as usize;
+        let (of_records, of_blocks) = (state.log.unsynced(), state.store.unsynced() as usize);
+        self.trace.cause =
+            self.trace.event(self.now, Some(body), || What::Crash { records, of_records, blocks, of_blocks });
         state.log.crash(records);
         state.store.crash(blocks);
         self.down(body);
@@ -125,6 +126,7 @@ impl World {
         self.bodies[body].store.wipe();
         self.bodies[body].role = Role::Follower("its log is empty and nobody marked it as new".to_owned());
         let place = self.bodies[body].place;
+        self.trace.event(self.now, Some(body), || What::Wipe);
         self.checks.wiped(place);
     }
 
@@ -136,7 +138,6 @@ impl World {
         state.held.clear();
         state.unread.clear();
         let place = state.place;
-        self.trace.line(self.now, || format!("{} is down", trace::body(&self.bodies, body)));
         self.checks.went_down(place);
         for peer in 0..self.bodies.len() {
             if peer != body && self.bodies[peer].is_up() {
@@ -146,8 +147,7 @@ impl World {
     }
 
     fn kill_liar(&mut self, body: usize) {
-        self.trace
-            .line(self.now, || format!("{}'s own core refused its lies", trace::body(&self.bodies, body)));
+        self.trace.event(self.now, Some(body), || What::Stumbled);
         if let Some(liar) = &mut self.bodies[body].liar {
             liar.dies();
         }
@@ -157,12 +157,15 @@ impl World {
 
     /// Feeds one input to a body's core and carries out what comes of it.
     pub(crate) fn feed(&mut self, body: usize, input: Input) {
-        self.feed_all(body, VecDeque::from([input]));
+        self.feed_all(body, VecDeque::from([(0, input)]));
     }
 
-    fn feed_all(&mut self, body: usize, mut inputs: VecDeque<Input>) {
+    fn feed_all(&mut self, body: usize, mut inputs: VecDeque<Caused>) {
         let mut outputs = std::mem::take(&mut self.output_buffer);
-        while let Some(input) = inputs.pop_front() {
+        while let Some((cause, input)) = inputs.pop_front() {
+            if cause != 0 {
+                self.trace.cause = cause;
+            }
             if self.violation.is_some() {
                 break;
             }
@@ -192,7 +195,7 @@ impl World {
     }
 
     /// Carries out outputs in order. False when the body died on the way.
-    fn carry_out(&mut self, body: usize, outputs: &mut Vec<Output>, inputs: &mut VecDeque<Input>) -> bool {
+    fn carry_out(&mut self, body: usize, outputs: &mut Vec<Output>, inputs: &mut VecDeque<Caused>) -> bool {
         for output in outputs.drain(..) {
             if self.dies_here(body) {
                 return false;
@@ -209,9 +212,8 @@ impl World {
         let place = self.bodies[body].place;
         match output {
             Output::Persist(record) => {
-                self.trace.line(self.now, || {
-                    let record = trace::record(&record, &self.workload);
-                    format!("{} logs {record}", trace::body(&self.bodies, body))
+                self.trace.event(self.now, Some(body), || What::Persist {
+                    record: trace::record(&record, &self.workload),
                 });
                 self.bodies[body].log.append(record);
             }
@@ -231,8 +233,9 @@ impl World {
             Output::CommitBlock(block) => self.commit(body, block),
             Output::Validate(candidate) => self.begin_check(body, candidate.origin, candidate),
             Output::Release { origin, digest } => {
-                self.trace.line(self.now, || {
-                    format!("{} releases {digest} of {origin}", trace::body(&self.bodies, body))
+                self.trace.event(self.now, Some(body), || What::Release {
+                    digest: digest.to_string(),
+                    origin: origin.0,
                 });
                 if origin == place {
                     self.bodies[body].source.release(&digest);
@@ -241,16 +244,15 @@ impl World {
                 }
             }
             Output::Accuse(offence) => {
-                self.trace.line(self.now, || {
-                    format!("{} accuses: {}", trace::body(&self.bodies, body), trace::offence(&offence))
-                });
+                self.trace.event(self.now, Some(body), || What::accuse(&offence));
                 let honest = self.bodies[body].is_honest();
                 let verdict = self.checks.accused(honest, place, &offence);
                 self.fail(verdict);
             }
             Output::Note(note) => {
-                let text = trace::note(&note, &self.bodies[body].store, &self.workload);
-                self.trace.said(self.now, body, &self.bodies, text);
+                self.trace.event(self.now, Some(body), || {
+                    trace::note(&note, &self.bodies[body].store, &self.workload)
+                });
                 let verdict = self.checks.noted(&self.bodies[body], &note);
                 self.fail(verdict);
             }
@@ -258,16 +260,7 @@ impl World {
     }
 
     fn commit(&mut self, body: usize, block: Arc<sbft::types::CommittedBlock>) {
-        self.trace.line(self.now, || {
-            format!(
-                "{} commits {} {} {} [{}]",
-                trace::body(&self.bodies, body),
-                block.number(),
-                block.certificate.view,
-                sbft::header::header_hash(&block.certificate.header),
-                self.workload.names(&block.data)
-            )
-        });
+        self.trace.event(self.now, Some(body), || What::append(&block, &self.workload));
         let verdict = self.checks.committed(&self.bodies[body], &block, &self.workload);
         self.fail(verdict);
         let state = &mut self.bodies[body];
@@ -290,6 +283,8 @@ impl World {
     }
 
     pub(crate) fn blocks_synced(&mut self, body: usize, number: Number) {
+        self.trace.cause =
+            self.trace.event_from(0, self.now, Some(body), || What::BlockSync { number: number.0 });
         self.bodies[body].store.sync_done(number);
         self.bodies[body].block_sync_running = false;
         self.feed(body, Input::BlocksDurable(number));
@@ -314,9 +309,7 @@ impl World {
             self.bodies[body].log.compact_torn(live, kept);
             return;
         }
-        self.trace.line(self.now, || {
-            format!("{} compacts its log to {} records", trace::body(&self.bodies, body), live.len())
-        });
+        self.trace.event(self.now, Some(body), || What::Compact { records: live.len() });
         self.bodies[body].log.compact(live);
         let verdict = self.checks.disk_changed(&self.bodies[body]);
         self.fail(verdict);
@@ -342,7 +335,7 @@ impl World {
 
     fn promise(&mut self, body: usize, promise: Promise) {
         let position = self.bodies[body].log.end();
-        self.bodies[body].outbox.push_back((position, promise));
+        self.bodies[body].outbox.push_back((position, promise, self.trace.cause));
     }
 
     fn begin_sync(&mut self, body: usize) {
@@ -360,6 +353,7 @@ impl World {
     }
 
     pub(crate) fn log_synced(&mut self, body: usize, position: u64) {
+        self.trace.cause = self.trace.event_from(0, self.now, Some(body), || What::Sync { position });
         self.bodies[body].log.sync_done(position);
         self.bodies[body].sync_running = false;
         let mut inputs = VecDeque::new();
@@ -369,13 +363,15 @@ impl World {
     }
 
     /// Lets out every promise whose records are synced. False when the body died on the way.
-    fn release(&mut self, body: usize, inputs: &mut VecDeque<Input>) -> bool {
+    fn release(&mut self, body: usize, inputs: &mut VecDeque<Caused>) -> bool {
+        let dealt_with = self.trace.cause;
         let durable = self.bodies[body].log.durable();
-        while self.bodies[body].outbox.front().is_some_and(|(position, _)| *position <= durable) {
+        while self.bodies[body].outbox.front().is_some_and(|(position, ..)| *position <= durable) {
             if self.dies_here(body) {
                 return false;
             }
-            let Some((_, promise)) = self.bodies[body].outbox.pop_front() else { break };
+            let Some((_, promise, cause)) = self.bodies[body].outbox.pop_front() else { break };
+            self.trace.cause = cause;
             let place = self.bodies[body].place;
             let nonce = self.draws.bits(Purpose::Nonce, &[body as u64, self.bodies[body].ordinal]);
             let (message, to, own) = match promise {
@@ -399,8 +395,12 @@ impl World {
                 }
             }
             if own {
-                self.trace.promised(self.now, body, &self.bodies, &message, &self.workload);
-                inputs.push_back(Input::Message { from: place, message: signing::own(message.clone()) });
+                self.trace.promised(cause, self.now, body, &message);
+                let own = self
+                    .trace
+                    .event(self.now, Some(body), || What::Own { message: trace::about_own(&message, label) });
+                inputs
+                    .push_back((own, Input::Message { from: place, message: signing::own(message.clone()) }));
             }
             self.say(body, message, &to);
             if crash.is_some() {
@@ -408,6 +408,7 @@ impl World {
                 return false;
             }
         }
+        self.trace.cause = dealt_with;
         true
     }
 
@@ -439,10 +440,9 @@ impl World {
                 self.fail(Err(Violation::new(Class::Storm, "candidates", text)));
             }
             let place = self.bodies[body].place;
-            self.trace.line(self.now, || {
-                let names = self.workload.names(&candidate.envelopes);
-                format!("{} cuts {} [{names}]", trace::body(&self.bodies, body), candidate.digest)
-            });
+            let dealt_with = self.trace.cause;
+            self.trace.cause =
+                self.trace.event(self.now, Some(body), || What::cut(&candidate, &self.workload));
             for to in self.others(place) {
                 self.post(body, to, Packet::Candidate(candidate.clone()));
             }
@@ -450,6 +450,7 @@ impl World {
                 let config_sequence = self.settings.config.config_sequence;
                 self.feed(body, Input::Candidate { from: place, candidate: verified, config_sequence });
             }
+            self.trace.cause = dealt_with;
             if cuts > CUTS_AT_ONCE {
                 break;
             }

@@ -13,9 +13,9 @@ use crate::byzantine::{Act, Stage};
 use crate::draw::Purpose;
 use crate::network::{Letter, Packet, label};
 use crate::signing;
-use crate::trace;
+use crate::trace::{self, What};
 use crate::violation::{Class, Violation};
-use crate::world::{Event, World};
+use crate::world::{Event, Parcel, World};
 
 /// Blocks that a replica sends in answer to one request.
 const BLOCKS_PER_ANSWER: u64 = 16;
@@ -109,38 +109,50 @@ impl World {
         let verdict = self.checks.sent(&self.bodies[from], self.healed);
         self.fail(verdict);
         for body in self.bodies_at(to, from) {
+            let copies = self.network.fate(from, body, &label);
+            let sent = self.trace.event(self.now, Some(from), || What::Send {
+                to: body,
+                message: trace::about(&packet),
+                arrives: copies
+                    .into_iter()
+                    .flatten()
+                    .map(|delay| self.now.after(delay + extra).0.as_micros() as u64)
+                    .collect(),
+                lost: copies[0]
+                    .is_none()
+                    .then(|| if self.network.connected(from, body) { "lost" } else { "cut off" }.to_owned()),
+            });
+            let parcel = Parcel { from, to: body, packet: packet.clone(), sent };
             if let Some(kept) = &mut self.kept {
-                if self.network.fate(from, body, &label)[0].is_some() {
-                    kept.push((from, body, packet.clone()));
+                if copies[0].is_some() {
+                    kept.push(parcel);
                 }
                 continue;
             }
-            let copies = self.network.fate(from, body, &label);
-            self.trace.line(self.now, || {
-                let fate = if copies[0].is_none() { " (lost)" } else { "" };
-                let (one, other) = (trace::body(&self.bodies, from), trace::body(&self.bodies, body));
-                format!("{one} -> {other} {}{fate}", trace::packet(&packet))
-            });
             for delay in copies.into_iter().flatten() {
-                self.schedule(delay + extra, Event::Deliver { from, to: body, packet: packet.clone() });
+                self.schedule(delay + extra, Event::Deliver(parcel.clone()));
             }
         }
     }
 
     /// A packet has arrived.
-    pub(crate) fn receive(&mut self, body: usize, from: usize, packet: Packet) {
+    pub(crate) fn receive(&mut self, parcel: Parcel) {
+        let Parcel { from, to: body, packet, sent } = parcel;
         if !self.bodies[body].is_up() {
+            self.unheard(body, from, sent, &packet, "down");
             return;
         }
-        self.trace.line(self.now, || {
-            let (one, other) = (trace::body(&self.bodies, body), trace::body(&self.bodies, from));
-            format!("{one} <- {other} {}", trace::packet(&packet))
+        self.trace.cause = self.trace.event_from(sent, self.now, Some(body), || What::Deliver {
+            from,
+            sent,
+            message: trace::about(&packet),
         });
         let place = self.bodies[from].place;
         if !self.bodies[body].is_honest() {
             let mut heard = true;
             self.on_stage(body, |liar, stage, acts| heard = liar.hear(stage, place, &packet, acts));
             if !heard {
+                self.unheard(body, from, sent, &packet, "turns a deaf ear");
                 return;
             }
         }
@@ -167,6 +179,15 @@ impl World {
                 }
             }
         }
+    }
+
+    fn unheard(&mut self, body: usize, from: usize, sent: u64, packet: &Packet, why: &str) {
+        self.trace.event_from(sent, self.now, Some(body), || What::Unheard {
+            from,
+            sent,
+            message: trace::about(packet),
+            why: why.to_owned(),
+        });
     }
 
     fn serve_blocks(&mut self, body: usize, to: Place, first: Number, last: Number) {
@@ -211,15 +232,20 @@ impl World {
         let key = [body as u64, crate::network::short(&candidate.digest)];
         let delay = self.draws.duration(Purpose::Validate, &key, low, high);
         let incarnation = self.bodies[body].incarnation;
-        self.schedule(delay, Event::Checked { body, incarnation, from, candidate });
+        let cause = self.trace.cause;
+        self.schedule(delay, Event::Checked { body, incarnation, from, candidate, cause });
     }
 
     pub(crate) fn candidate_checked(&mut self, body: usize, from: Place, candidate: Arc<Candidate>) {
         let config_sequence = self.settings.config.config_sequence;
         let input = match signing::verified_candidate(&self.workload, &candidate) {
-            Some(candidate) => Input::Candidate { from, candidate, config_sequence },
+            Some(verified) => Input::Candidate { from, candidate: verified, config_sequence },
             None => Input::InvalidCandidate { from, digest: candidate.digest, config_sequence },
         };
+        self.trace.cause = self.trace.event(self.now, Some(body), || What::Checked {
+            digest: candidate.digest.to_string(),
+            good: matches!(input, Input::Candidate { .. }),
+        });
         self.feed(body, input);
     }
 }

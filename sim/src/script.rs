@@ -235,18 +235,19 @@ impl Stage {
             self.settle();
             let world = self.world();
             let Some(kept) = world.kept.as_mut() else { return Ok(()) };
-            let next = kept.iter().position(|(from, to, packet)| rule.takes(*from, *to, &packet.label()));
+            let next =
+                kept.iter().position(|parcel| rule.takes(parcel.from, parcel.to, &parcel.packet.label()));
             let Some(next) = next else { return Ok(()) };
-            let (from, to, packet) = kept.remove(next);
-            world.receive(to, from, packet);
+            let parcel = kept.remove(next);
+            world.receive(parcel);
         }
         Err("deliver: the replicas never stop talking".to_owned())
     }
 
     fn free_run(&mut self, time: Duration) {
         let world = self.world();
-        for (from, to, packet) in world.kept.take().unwrap_or_default() {
-            world.schedule(Duration::from_millis(1), Event::Deliver { from, to, packet });
+        for parcel in world.kept.take().unwrap_or_default() {
+            world.schedule(Duration::from_millis(1), Event::Deliver(parcel));
         }
         let until = world.now.after(time);
         world.run_until(until);
@@ -261,7 +262,7 @@ impl Stage {
         if fate == Fate::Drop
             && let Some(kept) = &mut world.kept
         {
-            kept.retain(|(from, to, packet)| !rule.takes(*from, *to, &packet.label()));
+            kept.retain(|parcel| !rule.takes(parcel.from, parcel.to, &parcel.packet.label()));
         }
         world.network.rules.push(rule);
         Ok(())

@@ -22,7 +22,7 @@ use crate::disk::{BlockStore, Log};
 use crate::draw::{Draws, Purpose, mix};
 use crate::network::{Conditions, Kind, Network, Packet};
 use crate::signing::Keys;
-use crate::trace::Trace;
+use crate::trace::{Trace, What};
 use crate::violation::Violation;
 use crate::workload::{Source, Workload};
 
@@ -161,11 +161,24 @@ pub struct CrashWhen {
     pub after: bool,
 }
 
+/// A packet on its way from one body to another.
+#[derive(Clone, Debug)]
+pub struct Parcel {
+    /// Who sent it.
+    pub from: usize,
+    /// Whom it is for.
+    pub to: usize,
+    /// What it is.
+    pub packet: Packet,
+    /// The event of its sending; 0 when nobody reads events.
+    pub sent: u64,
+}
+
 /// What the queue holds.
 #[derive(Clone, Debug)]
 pub(crate) enum Event {
-    Deliver { from: usize, to: usize, packet: Packet },
-    Checked { body: usize, incarnation: u32, from: Place, candidate: Arc<Candidate> },
+    Deliver(Parcel),
+    Checked { body: usize, incarnation: u32, from: Place, candidate: Arc<Candidate>, cause: u64 },
     SyncDone { body: usize, incarnation: u32, position: u64 },
     BlockSyncDone { body: usize, incarnation: u32, number: Number },
     Tick { body: usize, incarnation: u32 },
@@ -230,7 +243,8 @@ pub struct Body {
     pub ordinal: u64,
     pub(crate) started: Time,
     pub(crate) skew: Duration,
-    pub(crate) outbox: VecDeque<(u64, Promise)>,
+    /// Promises, each with the log's position that it waits for and the event that caused it.
+    pub(crate) outbox: VecDeque<(u64, Promise, u64)>,
     pub(crate) sync_running: bool,
     pub(crate) block_sync_running: bool,
     pub(crate) tick: Option<Time>,
@@ -283,7 +297,7 @@ pub struct World {
     /// What people and the determinism check see.
     pub trace: Trace,
     /// Packets kept back instead of sent, for scripts that deliver by hand; none in a free run.
-    pub kept: Option<Vec<(usize, usize, Packet)>>,
+    pub kept: Option<Vec<Parcel>>,
     /// Crash this body when it comes to this ordinal.
     pub crash_points: BTreeSet<(usize, u64)>,
     /// Encodings that messages and records go through.
@@ -345,7 +359,7 @@ impl World {
             network,
             workload: Workload::default(),
             checks,
-            trace: Trace::default(),
+            trace: Trace::of(&bodies),
             kept: None,
             crash_points: BTreeSet::new(),
             encodings: Encodings::default(),
@@ -404,7 +418,11 @@ impl World {
             && self.violation.is_none()
         {
             violation.at = self.now;
-            self.trace.note(self.now, &format!("FAILED {violation}"));
+            self.trace.event(self.now, None, || What::Violation {
+                class: format!("{:?}", violation.class),
+                check: violation.check.to_owned(),
+                text: violation.text.clone(),
+            });
             self.violation = Some(violation);
         }
     }
@@ -422,6 +440,7 @@ impl World {
         }
         self.events += 1;
         self.trace.count(next.at, next.event.about());
+        self.trace.cause = 0;
         self.dispatch(next.event);
         true
     }
@@ -441,8 +460,9 @@ impl World {
 
     fn dispatch(&mut self, event: Event) {
         match event {
-            Event::Deliver { from, to, packet } => self.receive(to, from, packet),
-            Event::Checked { body, incarnation, from, candidate } => {
+            Event::Deliver(parcel) => self.receive(parcel),
+            Event::Checked { body, incarnation, from, candidate, cause } => {
+                self.trace.cause = cause;
                 if self.bodies[body].incarnation == incarnation {
                     self.candidate_checked(body, from, candidate);
                 }
@@ -474,7 +494,9 @@ impl World {
         if !self.bodies[body].is_up() || self.bodies[body].role != Role::Voter {
             return;
         }
-        self.trace.line(self.now, || format!("{place} accepts {}", self.workload.name(index)));
+        self.trace.cause = self
+            .trace
+            .event_from(0, self.now, Some(body), || What::Submit { envelope: self.workload.name(index) });
         let incarnation = self.bodies[body].incarnation;
         self.checks.accepted(place, incarnation, index);
         self.bodies[body].source.accept(index, variant);
@@ -491,6 +513,7 @@ impl World {
         if due {
             let verdict = self.checks.ticked(body, self.now);
             self.fail(verdict);
+            self.trace.cause = self.trace.event_from(0, self.now, Some(body), || What::Timer);
             self.feed(body, Input::Tick);
         } else {
             self.arm(body);
@@ -498,7 +521,8 @@ impl World {
     }
 
     fn fault(&mut self, fault: Fault) {
-        self.trace.line(self.now, || format!("{fault:?}"));
+        let bodies = self.bodies.len();
+        self.trace.cause = self.trace.event_from(0, self.now, None, || What::fault(&fault, bodies));
         match fault {
             Fault::Cut(from, to) => self.network.cut(from, to),
             Fault::Mend(from, to) => self.network.mend(from, to),
@@ -521,7 +545,10 @@ impl World {
         for (body, peer) in [(one, other), (other, one)] {
             let peer = self.bodies[peer].place;
             if self.bodies[body].is_up() && self.bodies[body].place != peer {
+                let caused = self.trace.cause;
+                self.trace.cause = self.trace.event(self.now, Some(body), || What::Link { peer: peer.0, up });
                 self.feed(body, Input::Link { peer, up });
+                self.trace.cause = caused;
             }
         }
     }
@@ -551,12 +578,12 @@ impl World {
     }
 
     /// Takes the packets that are under way, in the order in which they would arrive.
-    pub fn take_under_way(&mut self) -> Vec<(usize, usize, Packet)> {
+    pub fn take_under_way(&mut self) -> Vec<Parcel> {
         let mut under_way = Vec::new();
         let mut rest = Vec::new();
         while let Some(next) = self.queue.pop() {
             match next.event {
-                Event::Deliver { from, to, packet } => under_way.push((from, to, packet)),
+                Event::Deliver(parcel) => under_way.push(parcel),
                 _ => rest.push(next),
             }
         }
@@ -578,7 +605,7 @@ impl Event {
     /// A number that tells events apart by content, for ties and the determinism check.
     fn about(&self) -> u64 {
         match self {
-            Self::Deliver { from, to, packet } => {
+            Self::Deliver(Parcel { from, to, packet, .. }) => {
                 let label = packet.label();
                 let content = mix(mix(label.kind as u64, label.view.0), mix(label.number.0, label.tag));
                 mix(content, (*from as u64) << 32 | *to as u64)
