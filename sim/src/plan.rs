@@ -13,6 +13,7 @@ use sbft::types::{Place, Time};
 
 use crate::byzantine::{AttackSpec, Liar};
 use crate::checks::Seen;
+use crate::trace::{Recording, What};
 use crate::violation::{Class, Violation};
 use crate::world::{Encodings, Fault, Settings, World};
 
@@ -63,6 +64,8 @@ pub struct Report {
     pub hash: u64,
     /// What happened at least once.
     pub seen: Seen,
+    /// All that happened, if it was to be kept.
+    pub recording: Option<Box<Recording>>,
 }
 
 impl Report {
@@ -77,6 +80,8 @@ impl Report {
 pub struct Show {
     /// Print a line per event.
     pub print: bool,
+    /// Keep all events, for [`Report::recording`].
+    pub record: bool,
     /// Encodings that messages and records go through.
     pub encodings: Encodings,
 }
@@ -113,6 +118,7 @@ impl Plan {
             .collect();
         let mut world = World::new(self.settings.clone(), liars, &self.twins);
         world.trace.print = show.print;
+        world.trace.events = show.record.then(Vec::new);
         world.encodings = show.encodings;
         let envelopes = self.submissions.iter().map(|s| s.index + 1).max().unwrap_or(0);
         for _ in 0..envelopes {
@@ -135,10 +141,10 @@ impl Plan {
             let world = world.insert(self.world(show));
             self.drive(world)
         }));
-        let Some(world) = world else {
+        let Some(mut world) = world else {
             return self.panicked(Time::ZERO, "while the world was made");
         };
-        match outcome {
+        let mut report = match outcome {
             Ok(settled_after) => Report {
                 violation: world.violation().cloned(),
                 events: world.events,
@@ -146,6 +152,7 @@ impl Plan {
                 settled_after,
                 hash: crate::draw::mix(world.trace.hash(), world.checks.chain_digest()),
                 seen: world.checks.seen,
+                recording: None,
             },
             Err(cause) => {
                 let text = cause
@@ -153,9 +160,19 @@ impl Plan {
                     .map(String::as_str)
                     .or_else(|| cause.downcast_ref::<&str>().copied())
                     .unwrap_or("a panic without a message");
-                self.panicked(world.now, text)
+                let text = text.to_owned();
+                world.trace.event(world.now, None, || What::Violation {
+                    class: "Panic".to_owned(),
+                    check: "no panic".to_owned(),
+                    text: text.clone(),
+                });
+                self.panicked(world.now, &text)
             }
+        };
+        if show.record {
+            report.recording = Some(Box::new(Recording::take(self, &mut world)));
         }
+        report
     }
 
     fn panicked(&self, at: Time, text: &str) -> Report {
@@ -168,6 +185,7 @@ impl Plan {
             settled_after: Duration::ZERO,
             hash: 0,
             seen: Seen::default(),
+            recording: None,
         }
     }
 

@@ -141,8 +141,39 @@ pub enum What {
     Lie { attack: String, text: String },
     /// Something happened to the network: `cut`, `mend`, `conditions`, `heal` and so on.
     Fault { fault: String, text: String, from: Vec<usize>, to: Vec<usize> },
+    /// Where a replica stands when the run ends.
+    State(State),
     /// A check failed.
     Violation { class: String, check: String, text: String },
+}
+
+/// Where a replica stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct State {
+    /// It runs.
+    pub up: bool,
+    /// `voter`, or why it only follows.
+    pub role: String,
+    /// The view it is in or has asked for.
+    pub view: u64,
+    /// It votes in that view.
+    pub active: bool,
+    /// It has stopped for good.
+    pub halted: bool,
+    /// The last block it committed.
+    pub committed: u64,
+    /// The highest proposal it accepted in this view.
+    pub accepted: u64,
+    /// The highest number it has a prepared certificate for in this view.
+    pub prepared: u64,
+    /// Candidates that wait to be proposed.
+    pub waiting: usize,
+    /// Records in its log, and how many of them are not synced.
+    pub records: (usize, usize),
+    /// Blocks on its disk, and how many of them are not synced.
+    pub blocks: (u64, u64),
+    /// How often it has started.
+    pub starts: u32,
 }
 
 /// What a packet is about.

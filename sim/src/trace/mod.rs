@@ -14,6 +14,7 @@
 
 mod event;
 pub mod file;
+mod recording;
 mod words;
 
 use sbft::pbft::message::Message;
@@ -22,7 +23,8 @@ use sbft::types::Time;
 use crate::draw::mix;
 use crate::world::Body;
 
-pub use event::{About, BodyInfo, Event, Header, What};
+pub use event::{About, BodyInfo, Event, Header, State, What};
+pub use recording::Recording;
 pub(crate) use words::{about, about_own};
 pub use words::{body, note, record, span};
 

@@ -7,7 +7,7 @@ use sbft::pbft::message::{Message, Offence};
 use sbft::pbft::{Note, Record};
 use sbft::types::{Number, Time};
 
-use super::event::{About, Event, What};
+use super::event::{About, Event, State, What};
 use crate::disk::BlockStore;
 use crate::network::{Kind, Label, Letter, Packet};
 use crate::workload::Workload;
@@ -206,6 +206,7 @@ impl What {
                 }
                 words
             }
+            Self::State(state) => format!("{state}"),
             Self::Violation { class, check, text } => format!("FAILED {class} ({check}): {text}"),
             said => format!("* {}", said.said().unwrap_or_default()),
         }
@@ -224,6 +225,19 @@ impl Event {
             }
             None => format!("{at} {words}"),
         }
+    }
+}
+
+impl std::fmt::Display for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.up {
+            let active = if self.active { "active" } else { "inactive" };
+            write!(f, "v{} {active}, accepted #{}, prepared #{}, ", self.view, self.accepted, self.prepared)?;
+        } else {
+            f.write_str("down, ")?;
+        }
+        let ((records, unsynced), (blocks, unstored)) = (self.records, self.blocks);
+        write!(f, "{blocks} blocks ({unstored} not synced), {records} records ({unsynced} not synced)")
     }
 }
 
