@@ -1,11 +1,11 @@
 //! A simulator that finds nothing proves nothing. Each test takes one rule of the protocol away
-//! (`src/pbft/plant.rs`) and expects that a schedule fails; with the rule in force the same
+//! (`src/plant.rs`) and expects that a schedule fails; with the rule in force the same
 //! schedule passes.
 
 mod net;
 
 use net::{Net, settings};
-use sbft::pbft::plant::Plant;
+use sbft::plant::Plant;
 use sbft::types::{Number, Place, View};
 use sbft_sim::byzantine::AttackSpec;
 use sbft_sim::network::{Fate, Kind, Rule};

@@ -7,8 +7,8 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use sbft::pbft::plant::Plant;
 use sbft::pbft::{Config, Role};
+use sbft::plant::Plant;
 use sbft::types::{Place, Time};
 
 use crate::byzantine::{AttackSpec, Liar};

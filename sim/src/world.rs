@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use sbft::header::sha256;
 use sbft::pbft::message::{Domain, Message, Unsigned};
-use sbft::pbft::plant::Plants;
 use sbft::pbft::{Config, Input, Output, Record, Replica, Role};
+use sbft::plant::Plants;
 use sbft::types::{Candidate, Digest, Era, Number, Place, Time, View};
 
 use crate::byzantine::Liar;

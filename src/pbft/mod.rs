@@ -30,7 +30,6 @@ mod dedup;
 mod fetch;
 pub mod message;
 mod new_view;
-pub mod plant;
 mod pool;
 mod pre_prepare;
 mod prepare;
@@ -46,6 +45,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::plant::{Plant, Plants};
 use crate::types::{
     BlockCertificate, Candidate, CommittedBlock, Digest, Number, Place, RequestId, Time, Verified, View,
 };
@@ -56,7 +56,6 @@ use message::{
     Domain, Message, NewView, NewViewBody, Offence, PreparedCertificate, Proposal, SignedViewChange, Unsigned,
 };
 use new_view::Outcome;
-use plant::Plant;
 use pool::{Arrival, Pool};
 use quorum::Quorum;
 use slot::{Sealed, Slot};
@@ -103,9 +102,9 @@ pub struct Config {
     /// The primary is slow when its delay from candidate to proposal is more than this many
     /// times the round time that this replica measures.
     pub slow_primary_factor: u32,
-    /// Rules taken away on purpose, for the tests of the tests; [`plant::Plants::NONE`] otherwise
+    /// Rules taken away on purpose, for the tests of the tests; [`Plants::NONE`] otherwise
     /// (and always, without the feature `plant`).
-    pub plants: plant::Plants,
+    pub plants: Plants,
 }
 
 /// What a replica may do.
@@ -575,7 +574,7 @@ impl Replica {
     /// Emits a promise after the records that forbid contradicting it.
     fn promise(&self, records: Vec<Record>, unsigned: Unsigned, out: &mut Vec<Output>) {
         let records = records.into_iter().map(Output::Persist);
-        if self.config.plants.has(Plant::VoteBeforePersist) {
+        if self.planted(Plant::VoteBeforePersist) {
             out.push(Output::Broadcast(unsigned));
             out.extend(records);
         } else {
@@ -597,12 +596,33 @@ impl Replica {
 
     fn quorum_size(&self) -> usize {
         let size = self.quorum.size();
-        if self.config.plants.has(Plant::QuorumTooSmall) { (size - 1).max(1) } else { size }
+        if self.planted(Plant::QuorumTooSmall) {
+            (size - 1).max(1)
+        } else if self.planted(Plant::NaiveQuorum) {
+            2 * self.quorum.faulty() + 1
+        } else {
+            size
+        }
+    }
+
+    /// How many commits make a block.
+    fn commit_quorum(&self) -> usize {
+        if self.planted(Plant::CommitQuorumWeak) { self.quorum.weak() } else { self.quorum_size() }
+    }
+
+    /// How many view-changes start a view.
+    fn new_view_quorum(&self) -> usize {
+        if self.planted(Plant::NewViewQuorumWeak) { self.quorum.weak() } else { self.quorum_size() }
+    }
+
+    /// This rule was taken away, to see whether somebody notices.
+    fn planted(&self, plant: Plant) -> bool {
+        self.config.plants.has(plant)
     }
 
     /// It casts votes: a follower promises nothing.
     fn votes(&self) -> bool {
-        self.config.role == Role::Voter || self.config.plants.has(Plant::WipedReplicaVotes)
+        self.config.role == Role::Voter || self.planted(Plant::WipedReplicaVotes)
     }
 }
 

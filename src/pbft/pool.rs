@@ -77,6 +77,8 @@ pub(super) struct Pool {
     parked: BTreeSet<Digest>,
     /// Whose turn it is when the next block is put together.
     next_origin: Place,
+    /// The origins take no turns: a rule taken away.
+    no_turns: bool,
 }
 
 /// How a candidate came.
@@ -114,7 +116,14 @@ impl Pool {
             ready_bytes: 0,
             parked: BTreeSet::new(),
             next_origin: Place(0),
+            no_turns: false,
         }
+    }
+
+    /// The origins take no turns, for tests that take that rule away.
+    pub(super) fn without_turns(mut self, no_turns: bool) -> Self {
+        self.no_turns = no_turns;
+        self
     }
 
     /// Takes in a valid candidate that came from `from`. One that came over its origin's link is
@@ -379,7 +388,7 @@ impl Pool {
                 break; // this origin comes first next time
             }
             idle = 0;
-            self.next_origin = Place((origin.0 + 1) % n);
+            self.next_origin = if self.no_turns { origin } else { Place((origin.0 + 1) % n) };
             (envelopes, bytes) = (envelopes + more, bytes + size);
             let alone = candidate.is_config;
             taken.push(candidate);

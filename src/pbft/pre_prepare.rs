@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::message::{MAX_CANDIDATES, PrePrepare, Prepare, PrepareVote, Proposal};
-use super::plant::Plant;
 use super::{Output, Phase, Replica};
+use crate::plant::Plant;
 use crate::types::{Number, Place, View};
 
 /// What is wrong with a proposal that an honest primary would not have made.
@@ -20,7 +20,7 @@ impl Replica {
         }
         let digest = pre_prepare.proposal.digest(&self.config.domain.genesis);
         let signer = view.primary(self.config.n);
-        if self.config.plants.has(Plant::SecondProposal) {
+        if self.planted(Plant::SecondProposal) {
             self.forget_vote(view, number, signer);
         }
         // It is the primary's prepare as well. A second, different one is an offence, found there.
@@ -93,15 +93,15 @@ impl Replica {
             envelopes += candidate.envelopes.len() as u64;
             bytes += candidate.bytes();
         }
-        let fault = if envelopes > u64::from(self.config.max_message_count)
-            || bytes > self.config.absolute_max_bytes
-        {
+        let fits =
+            envelopes <= u64::from(self.config.max_message_count) && bytes <= self.config.absolute_max_bytes;
+        let fault = if !fits && !self.planted(Plant::LimitsNotChecked) {
             Some("is larger than a block may be")
         } else if candidates.len() > 1 && candidates.iter().any(|candidate| candidate.is_config) {
             Some("has a config envelope that is not alone")
         } else if content.ids.is_empty() {
             Some("has nothing that is not in the chain")
-        } else if content.data_hash != proposal.header.data_hash {
+        } else if content.data_hash != proposal.header.data_hash && !self.planted(Plant::DataHashNotChecked) {
             Some("has another data hash than its candidates")
         } else {
             None
@@ -120,7 +120,8 @@ impl Replica {
     fn check_form(&self, proposal: &Proposal) -> Result<(), Fault> {
         let number = proposal.number();
         let names: BTreeSet<_> = proposal.candidates.iter().map(|named| named.digest).collect();
-        if proposal.header.previous_hash != Some(self.parent_hash()) {
+        let extends = proposal.header.previous_hash == Some(self.parent_hash());
+        if !extends && !self.planted(Plant::ParentNotChecked) {
             Err(Fault(format!("the proposal {number} does not extend the one below it")))
         } else if names.is_empty() || names.len() != proposal.candidates.len() {
             Err(Fault(format!("the proposal {number} names no candidate, or one twice")))

@@ -11,13 +11,13 @@ use super::dedup::Dedup;
 use super::fetch::Fetches;
 use super::message::{CommitVote, NewView, PrepareVote, PreparedCertificate, Proposal, Unsigned};
 use super::new_view::{Contradiction, follow};
-use super::plant::Plant;
 use super::pool::Pool;
 use super::quorum::Quorum;
 use super::slot::{Certified, Sealed, Voted};
 use super::status::Peer;
 use super::suspicion::Samples;
 use super::{ChainTip, Config, Note, Output, Phase, Record, Replica, Tip};
+use crate::plant::Plant;
 use crate::types::{Place, Time, View};
 
 impl Replica {
@@ -27,13 +27,15 @@ impl Replica {
     /// passed over. Nothing in them can make it panic: what does not fit is not voted on again.
     pub fn recover(
         config: Config,
-        tip: ChainTip,
+        mut tip: ChainTip,
         records: Vec<Record>,
         now: Time,
         outputs: &mut Vec<Output>,
     ) -> Self {
         let (n, outstanding, sequence) = (config.n, config.outstanding, config.config_sequence);
-        let no_duplicates_fall_out = config.plants.has(Plant::NoDeduplication);
+        if config.plants.has(Plant::RestartForgetsIds) {
+            tip.recent.pop(); // those of the last block
+        }
         let mut replica = Self {
             quorum: Quorum::of(n),
             now,
@@ -41,13 +43,9 @@ impl Replica {
             durable: tip.number,
             slots: BTreeMap::new(),
             sealed: BTreeMap::new(),
-            dedup: Dedup::new(
-                config.dedup_blocks,
-                config.max_message_count,
-                tip.recent,
-                no_duplicates_fall_out,
-            ),
-            pool: Pool::new(n, outstanding, sequence),
+            dedup: Dedup::new(config.dedup_blocks, config.max_message_count, tip.recent, config.plants)
+                .leaking_order(config.plants.has(Plant::OrderLeaks) && config.me.0 % 2 == 1),
+            pool: Pool::new(n, outstanding, sequence).without_turns(config.plants.has(Plant::NoTurns)),
             invalid: BTreeSet::new(),
             fetches: Fetches::default(),
             view: View(0),
@@ -120,7 +118,7 @@ impl Replica {
     }
 
     fn apply_accepted(&mut self, view: View, proposal: Arc<Proposal>) {
-        if proposal.number() <= self.tip.number || self.config.plants.has(Plant::VoteAgainAfterRestart) {
+        if proposal.number() <= self.tip.number || self.planted(Plant::VoteAgainAfterRestart) {
             return;
         }
         let known = self.known(proposal);
@@ -279,6 +277,9 @@ impl Replica {
         } else {
             records.extend(asked.into_iter().chain(entered));
         }
+        if self.planted(Plant::CompactionForgetsView) {
+            records.clear();
+        }
         if let Some(chosen) = &self.chosen {
             records.push(Record::NewViewChosen(Arc::clone(chosen)));
         }
@@ -295,7 +296,7 @@ impl Replica {
                     records.push(Record::Payload(Arc::clone(candidate)));
                 }
             }
-            if let Some(voted) = voted {
+            if let Some(voted) = voted.filter(|_| !self.planted(Plant::CompactionForgetsVotes)) {
                 records
                     .push(Record::Accepted { view: voted.view, proposal: Arc::clone(&voted.known.proposal) });
             }

@@ -4,6 +4,7 @@
 //! of a kind by each sender, and only for numbers within `Config::reach`.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use super::dedup::Content;
@@ -69,9 +70,14 @@ impl Slot {
         self.certified.as_ref().is_some_and(|certified| certified.certificate.view == view)
     }
 
-    /// How many replicas sent a prepare for `digest` in `view`.
-    pub(super) fn prepares_for(&self, view: View, digest: &Digest) -> usize {
-        self.prepares.get(&view).map_or(0, |votes| votes.values().filter(|(vote, _)| vote == digest).count())
+    /// The prepares for `digest` in these views (in one, but for tests of the tests).
+    pub(super) fn prepares_for(
+        &self,
+        views: RangeInclusive<View>,
+        digest: &Digest,
+    ) -> impl Iterator<Item = (Place, &Signature)> {
+        let votes = self.prepares.range(views).flat_map(|(_, votes)| votes);
+        votes.filter(move |(_, (vote, _))| vote == digest).map(|(place, (_, signature))| (*place, signature))
     }
 
     /// Makes room for a commit of `view`; false if it is older than all that are kept.

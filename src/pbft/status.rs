@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::message::{Message, PrePrepare, Prepare, PrepareVote, Status};
 use super::{Output, Phase, Replica, Role};
+use crate::plant::Plant;
 use crate::types::{Number, Place, Time};
 
 /// The pause between repeated view-changes and new-views to one peer doubles this often.
@@ -76,6 +77,9 @@ impl Replica {
         if from == self.config.me || from.index() >= self.config.n {
             return;
         }
+        if self.planted(Plant::StatusAnswersStatus) {
+            out.push(Output::Tell(from, Message::Status(self.status())));
+        }
         let peer = &mut self.peers[from.index()];
         // A lower number than before is a restart from an older ledger: what it says now counts.
         peer.claimed = status.committed;
@@ -93,7 +97,7 @@ impl Replica {
     }
 
     fn repair_view(&mut self, to: Place, status: &Status, out: &mut Vec<Output>) {
-        if !self.votes() {
+        if !self.votes() || self.planted(Plant::ViewChangeNotRepeated) {
             return; // not even what its own key signed before the log was lost
         }
         let message = match self.phase {
@@ -111,7 +115,7 @@ impl Replica {
             }
         };
         let peer = &mut self.peers[to.index()];
-        if self.now < peer.next_view_repair {
+        if self.now < peer.next_view_repair && !self.config.plants.has(Plant::AnswersAmplify) {
             return;
         }
         let pause = self.config.status_interval * (1 << peer.view_repairs.min(VIEW_REPAIR_DOUBLINGS));
@@ -124,7 +128,10 @@ impl Replica {
     /// proposal is sent by everyone who holds it, since it carries the primary's own signature.
     fn repair_votes(&mut self, to: Place, status: &Status, out: &mut Vec<Output>) {
         let peer = &mut self.peers[to.index()];
-        if self.now < peer.next_repair || self.phase != Phase::Active {
+        if self.now < peer.next_repair
+            || self.phase != Phase::Active
+            || self.config.plants.has(Plant::VotesNotRepeated)
+        {
             return;
         }
         peer.next_repair = self.now.after(self.config.status_interval / 2);

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::message::{Message, Offence, Proposal};
 use super::{Output, Phase, Replica};
+use crate::plant::Plant;
 use crate::types::{Digest, Number, Place, Time};
 
 /// How many measurements are kept of the primary's delay and of the round time.
@@ -64,6 +65,9 @@ impl Replica {
 
     /// When nothing having committed becomes a reason to complain.
     pub(super) fn complaint_due(&self) -> Option<Time> {
+        if self.planted(Plant::ComplaintNotRearmed) && self.progressed {
+            return None; // it stopped at the first block of the view
+        }
         let since = self.work_since?.max(self.last_progress).max(self.complaint_put_off);
         let watched = self.phase != Phase::Leaving && self.primary() != self.config.me && self.votes();
         watched.then(|| since.after(self.complain_timeout()))
@@ -71,6 +75,9 @@ impl Replica {
 
     /// Doubles with each view that failed, like the view-change timeout.
     fn complain_timeout(&self) -> Duration {
+        if self.planted(Plant::NoBackoff) {
+            return self.config.complain_timeout;
+        }
         backed_off(self.config.complain_timeout, self.failed_views, self.config.view_change_timeout_cap)
     }
 
@@ -202,7 +209,7 @@ impl Replica {
             Offence::Prepares(one, other) => {
                 let same = (one.signer, one.vote.view, one.vote.number)
                     == (other.signer, other.vote.view, other.vote.number);
-                if !same || one.vote.digest == other.vote.digest {
+                if !same && !self.planted(Plant::OffenceUnproven) || one.vote.digest == other.vote.digest {
                     return;
                 }
                 (one.signer, one.vote.view, 0)

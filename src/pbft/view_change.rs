@@ -7,9 +7,9 @@
 
 use std::sync::Arc;
 
-use super::message::{SignedViewChange, Unsigned, ViewChange};
-use super::plant::Plant;
+use super::message::{Message, SignedViewChange, Unsigned, ViewChange};
 use super::{Note, Output, Phase, Record, Replica};
+use crate::plant::Plant;
 use crate::types::{Number, Time, View};
 
 impl Replica {
@@ -33,10 +33,13 @@ impl Replica {
         self.phase = Phase::Leaving;
         self.chosen = None;
         self.change_deadline = None;
-        if !self.config.plants.has(Plant::CommitAfterViewChange) {
+        if !self.planted(Plant::CommitAfterViewChange) {
             self.unprepared.clear();
         }
         self.view_began();
+        if self.planted(Plant::TimerBeforeQuorum) {
+            self.change_deadline = Some(self.now.after(self.view_change_timeout()));
+        }
         self.ask_for_view(out);
     }
 
@@ -45,7 +48,11 @@ impl Replica {
         let body =
             ViewChange { view: self.view, base: self.tip.certificate.clone(), prepared: self.certificates() };
         // From this record on no vote for a lower view is cast, also not after a restart.
-        self.promise(vec![Record::ViewChange(self.view)], Unsigned::ViewChange(body), out);
+        let mut records = vec![Record::ViewChange(self.view)];
+        if self.planted(Plant::ViewChangeNotPersisted) {
+            records.clear();
+        }
+        self.promise(records, Unsigned::ViewChange(body), out);
     }
 
     /// What an honest replica can have sent: certificates of views below, in order of number, above
@@ -70,6 +77,9 @@ impl Replica {
         out: &mut Vec<Output>,
     ) {
         let signer = change.signer;
+        if self.planted(Plant::AnswersAmplify) && !from_me {
+            out.push(Output::Tell(signer, Message::Status(self.status())));
+        }
         if signer == self.config.me && !from_me || !self.is_well_formed(&change.body) {
             return;
         }
@@ -95,14 +105,18 @@ impl Replica {
         asked.sort_by(|a, b| b.cmp(a));
         // The (f+1)-th highest: at least one honest replica asks for that view or a higher one, and
         // f liars that ask for views without end move nobody.
-        if let Some(view) = asked.get(self.quorum.weak() - 1).copied()
+        let enough = self.quorum.weak() - usize::from(self.planted(Plant::JoinTooEarly));
+        if let Some(view) = asked.get(enough.max(1) - 1).copied()
             && view > self.view
+            && !self.planted(Plant::NoJoinRule)
         {
             let reason = format!("{} others ask for {view} or higher", self.quorum.weak());
             out.push(Output::Note(Note::Suspected { view, reason }));
             self.leave_for(view, out);
         }
-        let asking = self.view_changes.values().filter(|change| change.body.view >= self.view).count();
+        let exactly = self.planted(Plant::SameViewOnly);
+        let counts = |view: View| if exactly { view == self.view } else { view >= self.view };
+        let asking = self.view_changes.values().filter(|change| counts(change.body.view)).count();
         if self.phase == Phase::Leaving && asking >= self.quorum_size() && self.change_deadline.is_none() {
             self.change_deadline = Some(self.now.after(self.view_change_timeout()));
         }
@@ -124,6 +138,9 @@ impl Replica {
 
     /// Doubles with each view that failed, up to the cap.
     fn view_change_timeout(&self) -> std::time::Duration {
+        if self.planted(Plant::NoBackoff) {
+            return self.config.view_change_timeout;
+        }
         super::suspicion::backed_off(
             self.config.view_change_timeout,
             self.failed_views,

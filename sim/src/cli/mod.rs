@@ -14,7 +14,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use sbft::pbft::plant::Plant;
+use sbft::plant::Plant;
 
 pub(crate) use exit::Exit;
 
@@ -112,9 +112,7 @@ pub(crate) fn replicas(text: &str) -> Result<usize, String> {
     }
 }
 
-/// Parses the name of a planted bug.
+/// Parses the id or the name of a planted bug.
 pub(crate) fn plant(name: &str) -> Result<Plant, String> {
-    let names: Vec<String> = Plant::ALL.iter().map(|plant| format!("{plant:?}")).collect();
-    let known = names.iter().position(|known| known == name);
-    known.map(|at| Plant::ALL[at]).ok_or_else(|| format!("one of {}", names.join(", ")))
+    name.parse().map_err(|error: sbft::plant::UnknownPlant| error.to_string())
 }

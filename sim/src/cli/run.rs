@@ -1,7 +1,7 @@
 //! `sbft-sim run`: one schedule.
 
 use clap::Args;
-use sbft::pbft::plant::Plant;
+use sbft::plant::Plant;
 use sbft_sim::plan::{Plan, Report, Show};
 
 use super::{Exit, Outcome, say};
@@ -30,7 +30,7 @@ pub(crate) struct Choice {
     /// Replicas; drawn (mostly 4) if not given.
     #[arg(long, value_parser = super::replicas)]
     n: Option<usize>,
-    /// Take this rule away (see src/pbft/plant.rs), to see whether the checks notice.
+    /// Take this rule away (see src/plant.rs), to see whether the checks notice.
     #[arg(long, value_parser = super::plant)]
     plant: Option<Plant>,
 }

@@ -11,8 +11,8 @@ use crate::header::{data_hash, sha256};
 use crate::pbft::message::{
     Commit, Domain, Message, NewView, PrePrepare, Prepare, SignedViewChange, Unsigned,
 };
-use crate::pbft::plant::Plants;
 use crate::pbft::{ChainTip, Config, Input, Output, Record, Replica, Role};
+use crate::plant::Plants;
 use crate::types::{
     BlockSignature, Candidate, CommittedBlock, Digest, Era, Number, Place, RequestId, Signature, Time,
     Verified,
