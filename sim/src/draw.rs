@@ -47,6 +47,8 @@ pub enum Purpose {
     Lie,
     /// Where a replica's own clock starts.
     Clock,
+    /// What may trouble a schedule, and how much.
+    Profile,
 }
 
 /// The source of all draws of one run.

@@ -16,6 +16,7 @@ pub mod plan;
 pub mod schedule;
 pub mod script;
 pub mod signing;
+pub mod swarm;
 pub mod trace;
 pub mod violation;
 pub mod workload;

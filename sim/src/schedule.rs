@@ -1,19 +1,154 @@
 //! Random schedules: everything about a run, drawn from one seed.
 //!
-//! Swarm testing: each family of faults is off in about half of the runs, and its strength is
-//! drawn over orders of magnitude, because a mix of everything at once hides what each part
-//! alone would show. A run has a time of chaos; then the network heals, liars go on lying, and
+//! The seed gives a [`Profile`] (what troubles the run, and how much), and the profile and the
+//! seed give a [`Plan`]. A run has a time of chaos; then the network heals, liars go on lying, and
 //! within a computed bound everything that is owed must commit everywhere.
+//!
+//! A schedule can also grow out of another, by mutations: [`Name`] has them all, so that the name
+//! alone reproduces the schedule, whatever search came upon it.
 
+use std::fmt;
+use std::str::FromStr;
 use std::time::Duration;
 
 use sbft::types::{Place, Time};
 
-use crate::byzantine::{AttackSpec, Strategy};
-use crate::draw::{Draws, Purpose};
+use crate::byzantine::{AttackSpec, Span, Strategy, Trigger};
+use crate::draw::{Draws, Purpose, mix};
 use crate::network::Conditions;
 use crate::plan::{Plan, Submission, liveness_bound};
+use crate::swarm::profile::{Choice, Knob, Profile};
 use crate::world::{Fault, Settings, default_config};
+
+/// Mutations that one name can hold. Further ones would be no nearer to their ancestor than a
+/// fresh seed, and names must stay short enough to be copied.
+pub const MOST_MUTATIONS: usize = 6;
+
+/// What a schedule is called: a seed, and the mutations that led from its schedule to this one.
+/// Written `42`, `0x5eed`, `42+1f` (decimal or hexadecimal seed, hexadecimal mutations).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Name {
+    seed: u64,
+    mutations: Vec<u32>,
+}
+
+impl Name {
+    /// The schedule of a seed.
+    pub fn of(seed: u64) -> Self {
+        Self { seed, mutations: Vec::new() }
+    }
+
+    /// The schedule that grows out of this one by one more mutation; none if it has too many.
+    pub fn mutated(&self, mutation: u32) -> Option<Self> {
+        let mut child = self.clone();
+        child.mutations.push(mutation);
+        (child.mutations.len() <= MOST_MUTATIONS).then_some(child)
+    }
+
+    /// The seed that it began with.
+    pub fn seed(&self) -> u64 {
+        self.seed
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.seed)?;
+        self.mutations.iter().try_for_each(|mutation| write!(f, "+{mutation:x}"))
+    }
+}
+
+impl FromStr for Name {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || {
+            format!("`{text}` is no seed; give a number below 2^64 like 42 or 0x5eed, or a name like 42+1f3a")
+        };
+        let mut parts = text.split('+');
+        let seed = parts.next().unwrap_or_default();
+        let seed = match seed.strip_prefix("0x") {
+            Some(digits) => u64::from_str_radix(digits, 16),
+            None => seed.parse(),
+        };
+        let mutations: Result<Vec<u32>, _> = parts.map(|part| u32::from_str_radix(part, 16)).collect();
+        match (seed, mutations) {
+            (Ok(seed), Ok(mutations)) if mutations.len() <= MOST_MUTATIONS => Ok(Self { seed, mutations }),
+            _ => Err(wrong()),
+        }
+    }
+}
+
+/// Everything that fixes a schedule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Schedule {
+    /// Its name.
+    pub name: Name,
+    /// What profiles it may have.
+    pub choice: Choice,
+    /// Replicas; drawn (mostly 4) if none.
+    pub n: Option<usize>,
+}
+
+impl Schedule {
+    /// The schedule of a seed, among all.
+    pub fn of(seed: u64) -> Self {
+        Self { name: Name::of(seed), choice: Choice::default(), n: None }
+    }
+
+    /// The seed of its draws and its profile, with all mutations applied.
+    fn profile(&self) -> (u64, Profile) {
+        let mut seed = self.name.seed;
+        let mut profile = Profile::draw(Draws::new(seed), &self.choice);
+        for mutation in &self.name.mutations {
+            let draws = Draws::new(mix(seed, u64::from(*mutation)));
+            profile = profile.mutated(draws, &self.choice);
+            // Half of them keep everything else as it was, the others only the profile.
+            if draws.chance(Purpose::Profile, &[8], 0.5) {
+                seed = draws.bits(Purpose::Profile, &[9]);
+            }
+        }
+        (seed, profile)
+    }
+
+    /// The run.
+    pub fn plan(&self) -> Plan {
+        let (seed, profile) = self.profile();
+        let dice = Dice { draws: Draws::new(seed) };
+        let n = self.n.unwrap_or_else(|| match dice.below("n", 0, 32) {
+            0 => 1,
+            1 => 5,
+            2 => 7,
+            3 => 10,
+            _ => 4,
+        });
+        dice.plan(seed, n, &profile)
+    }
+
+    /// The options of `sbft-sim run` that mean this schedule.
+    pub fn options(&self) -> String {
+        let mut options = format!("--seed {}", self.name);
+        if self.choice != Choice::default() {
+            options += &format!(" --profile {}", self.choice);
+        }
+        if let Some(n) = self.n {
+            options += &format!(" --n {n}");
+        }
+        options
+    }
+}
+
+impl Plan {
+    /// The schedule of `seed`.
+    pub fn draw(seed: u64) -> Self {
+        Schedule::of(seed).plan()
+    }
+
+    /// The schedule of `seed` for `n` replicas.
+    pub fn draw_with(seed: u64, n: usize) -> Self {
+        Schedule { n: Some(n), ..Schedule::of(seed) }.plan()
+    }
+}
 
 struct Dice {
     draws: Draws,
@@ -33,199 +168,258 @@ impl Dice {
         self.draws.duration(Purpose::Plan, &[name(what), which], low, high)
     }
 
-    /// Between two numbers, each order of magnitude as likely as the others.
-    fn scale(&self, what: &str, low: f64, high: f64) -> f64 {
-        let steps = 32;
-        let step = self.below(what, 0, steps + 1);
-        // The 32nd root, multiplied up: no logarithm, whose last bit differs between platforms.
-        let mut ratio = high / low;
-        for _ in 0..5 {
-            ratio = ratio.sqrt();
+    fn plan(&self, seed: u64, n: usize, profile: &Profile) -> Plan {
+        let heal_at = Time(self.millis("heal", 0, 1500, 3500));
+        let settings = self.settings(seed, n, profile);
+        let (liars, twins) = self.liars(n, profile);
+        let mut faults = self.partitions(n, heal_at, profile);
+        self.resets(n, heal_at, profile, &mut faults);
+        for which in 0..profile.count(Knob::Crashes) {
+            let body = self.below("crash body", which, n as u64) as usize;
+            faults.push((Time(self.millis("crash at", which, 50, 3000)).min(heal_at), Fault::Crash(body)));
         }
-        (0..step).fold(low, |value, _| value * ratio)
+        if profile.has(Knob::AllCrash) {
+            let at = Time(self.millis("all crash at", 0, 300, 3000)).min(heal_at);
+            faults.extend((0..n).map(|body| (at, Fault::Crash(body))));
+        }
+        // A replica that lost its disk is one of the f.
+        let f = (n - 1) / 3;
+        if f > liars.len() + twins.len() && profile.has(Knob::Wipe) {
+            let body = (0..n as u64)
+                .map(|which| self.below("wipe body", which, n as u64) as usize)
+                .find(|body| liars.iter().map(|(place, _)| place).chain(&twins).all(|p| p.index() != *body));
+            if let Some(body) = body {
+                faults.push((Time(self.millis("wipe at", 0, 100, 3000)).min(heal_at), Fault::Wipe(body)));
+            }
+        }
+        faults.push((heal_at, Fault::Heal));
+        let submissions = self.submissions(n, heal_at, profile);
+        let patience = liveness_bound(&settings.config);
+        Plan { settings, liars, twins, faults, submissions, heal_at, patience }
+    }
+
+    fn settings(&self, seed: u64, n: usize, profile: &Profile) -> Settings {
+        let mut config = default_config(n);
+        config.window = profile.count(Knob::Window).max(1);
+        config.dedup_blocks = profile.count(Knob::Dedup).max(config.window * 2);
+        config.outstanding = profile.count(Knob::Outstanding).max(1) as usize;
+        config.max_message_count = profile.count(Knob::MessageCount).max(1) as u32;
+        if let Some(share) = profile.value(Knob::Impatience) {
+            config.complain_timeout = share_of(config.complain_timeout, share);
+            config.view_change_timeout = share_of(config.view_change_timeout, share);
+        }
+        let conditions = Conditions {
+            least: millis(profile.strength(Knob::LeastDelay)),
+            mean: millis(profile.strength(Knob::MeanDelay)),
+            tail_chance: profile.strength(Knob::Tail),
+            tail: self.millis("tail length", 0, 20, 800),
+            loss: profile.strength(Knob::Loss),
+            duplicate: profile.strength(Knob::Duplicate),
+            phase_cut: profile.strength(Knob::PhaseCut),
+        };
+        Settings {
+            sync: match profile.value(Knob::SlowSync) {
+                Some(longest) => (Duration::from_millis(1), millis(longest)),
+                None => (Duration::from_micros(50), Duration::from_millis(3)),
+            },
+            block_sync: (Duration::from_millis(1), millis(profile.strength(Knob::BlockSync))),
+            validate: (Duration::from_micros(20), Duration::from_millis(1)),
+            restart: (Duration::from_millis(5), self.millis("restart", 0, 20, 1200)),
+            crash_rate: profile.strength(Knob::CrashRate),
+            compact_rate: profile.strength(Knob::Compact),
+            cut_count: 1 + self.below("cut count", 0, u64::from(config.max_message_count)) as usize,
+            restarts: true,
+            conditions,
+            config,
+            ..Settings::calm(seed, n)
+        }
+    }
+
+    fn liars(&self, n: usize, profile: &Profile) -> (Vec<(Place, Vec<AttackSpec>)>, Vec<Place>) {
+        let f = (n - 1) / 3;
+        let (mut liars, mut twins) = (Vec::new(), Vec::new());
+        let Some(share) = profile.value(Knob::Liars) else { return (liars, twins) };
+        let all = || Strategy::NAMES.iter().map(|(_, name)| *name);
+        let mut attacks: Vec<&str> = all().filter(|name| profile.has(class(name))).collect();
+        if attacks.is_empty() {
+            attacks = all().collect();
+        }
+        for which in 0..((f as f64 * share) as u64).max(1).min(f as u64) {
+            // Distinct places, often those that are primary soon.
+            let place = Place(((self.below("liar", 0, n as u64) + which) % n as u64) as u16);
+            if self.chance("twins", which, profile.strength(Knob::Twins)) {
+                twins.push(place);
+                continue;
+            }
+            let specs = (0..1 + self.below("attacks", which, 3))
+                .map(|nth| {
+                    let which = which * 8 + nth;
+                    let name = attacks[self.below("attack", which, attacks.len() as u64) as usize];
+                    AttackSpec::named(name).when(self.trigger(which))
+                })
+                .collect();
+            liars.push((place, specs));
+        }
+        (liars, twins)
+    }
+
+    /// Half of the attacks act whenever they can, the others now and then or in some views only.
+    fn trigger(&self, which: u64) -> Trigger {
+        match self.below("trigger", which, 6) {
+            0 => Trigger::sometimes(0.5),
+            1 => Trigger::sometimes(0.1),
+            2 => Trigger {
+                views: Some(Span::Range(0, Some(1 + self.below("views", which, 3)))),
+                ..Trigger::default()
+            },
+            _ => Trigger::default(),
+        }
+    }
+
+    fn partitions(&self, n: usize, heal_at: Time, profile: &Profile) -> Vec<(Time, Fault)> {
+        let mut faults = Vec::new();
+        if n == 1 {
+            return faults;
+        }
+        for which in 0..profile.count(Knob::Partitions) {
+            let at = Time(self.millis("partition at", which, 0, 3000));
+            let until = at.after(self.millis("partition for", which, 20, 1200)).min(heal_at);
+            // Twins have the bodies above n; a mask draws for them too.
+            let side = match self.below("partition kind", which, 3) {
+                0 => 1 << self.below("isolated", which, n as u64),
+                _ => self.draws.bits(Purpose::Plan, &[name("side"), which]),
+            };
+            if at >= heal_at {
+                continue;
+            }
+            faults.push((at, Fault::Cut(side, !side)));
+            faults.push((until, Fault::Mend(side, !side)));
+            if !self.chance("one way", which, 0.4) {
+                faults.push((at, Fault::Cut(!side, side)));
+                faults.push((until, Fault::Mend(!side, side)));
+            }
+            if self.chance("noticed", which, 0.3) {
+                for (one, other) in pairs(n).filter(|(one, other)| side >> one & 1 != side >> other & 1) {
+                    faults.push((at, Fault::LinkDown(one, other)));
+                    faults.push((until, Fault::LinkUp(one, other)));
+                }
+            }
+        }
+        faults
+    }
+
+    fn resets(&self, n: usize, heal_at: Time, profile: &Profile, faults: &mut Vec<(Time, Fault)>) {
+        let links = pairs(n).count() as u64;
+        for which in 0..if links == 0 { 0 } else { profile.count(Knob::Resets) } {
+            let at = Time(self.millis("reset at", which, 10, 3000)).min(heal_at);
+            let until = at.after(self.millis("reset for", which, 1, 150)).min(heal_at);
+            let link = self.below("reset link", which, links) as usize;
+            let (one, other) = pairs(n).nth(link).expect("drawn below their number");
+            faults.push((at, Fault::LinkDown(one, other)));
+            faults.push((until, Fault::LinkUp(one, other)));
+        }
+    }
+
+    fn submissions(&self, n: usize, heal_at: Time, profile: &Profile) -> Vec<Submission> {
+        let everywhere = profile.has(Knob::Everywhere);
+        let mut submissions = Vec::new();
+        for index in 0..profile.count(Knob::Envelopes) {
+            // Most during the chaos, some when it is over.
+            let end = heal_at.0.as_millis() as u64 + 300;
+            let at = Time(self.millis("submit at", index, 1, end));
+            let first = self.below("submit to", index, n as u64);
+            let copies = if everywhere {
+                n as u64
+            } else if self.chance("copies", index, profile.strength(Knob::Copies)) {
+                1 + self.below("copies", index + 1_000_000, n as u64)
+            } else {
+                1
+            };
+            for copy in 0..copies {
+                let which = index * 16 + copy;
+                let place = Place(((first + copy) % n as u64) as u16);
+                let at = at.after(self.millis("copy at", which, 0, if copy == 0 { 0 } else { 200 }));
+                let variant = u8::from(self.chance("variant", which, profile.strength(Knob::Variants)));
+                submissions.push(Submission { at, place, index, variant });
+            }
+        }
+        submissions
     }
 }
 
 fn name(what: &str) -> u64 {
-    what.bytes().fold(0, |hash, byte| crate::draw::mix(hash, u64::from(byte)))
+    what.bytes().fold(0, |hash, byte| mix(hash, u64::from(byte)))
 }
 
-impl Plan {
-    /// The schedule of `seed`.
-    pub fn draw(seed: u64) -> Self {
-        let dice = Dice { draws: Draws::new(seed) };
-        let n = match dice.below("n", 0, 32) {
-            0 => 1,
-            1 => 5,
-            2 => 7,
-            3 => 10,
-            _ => 4,
+fn millis(millis: f64) -> Duration {
+    Duration::from_micros((millis * 1000.0) as u64)
+}
+
+fn share_of(duration: Duration, share: f64) -> Duration {
+    Duration::from_micros((duration.as_micros() as u64 as f64 * share) as u64)
+}
+
+fn pairs(n: usize) -> impl Iterator<Item = (usize, usize)> {
+    (0..n).flat_map(|one| (0..one).map(move |other| (one, other)))
+}
+
+/// The class of attacks that a way to lie belongs to.
+fn class(attack: &str) -> Knob {
+    match attack {
+        "equivocate-halves" | "equivocate-one" | "propose-to-few" | "bad-proposals" | "silent-primary"
+        | "slow-primary" | "censor" => Knob::LieProposals,
+        "withhold-prepare" | "withhold-commit" | "selective-vote" | "vote-for-all" | "late-vote" => {
+            Knob::LieVotes
+        }
+        "stale-view-change" | "split-view-change" | "new-view-subset" | "new-view-split"
+        | "silent-new-primary" | "view-change-spam" => Knob::LieViews,
+        "forge-origin" | "late-to-primary" => Knob::LieCandidates,
+        "lying-status" | "lying-blocks" | "drip-blocks" => Knob::LieRepair,
+        _ => Knob::LieOtherwise,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_written_as_it_is_read() {
+        for text in ["42", "0", "42+1f+a0b1c2d3"] {
+            assert_eq!(text.parse::<Name>().map(|name| name.to_string()).as_deref(), Ok(text));
+        }
+        assert_eq!("0x10".parse::<Name>(), Ok(Name::of(16)));
+        for wrong in ["", "x", "42+", "42+xyz", "42+1+2+3+4+5+6+7", "-1"] {
+            assert!(wrong.parse::<Name>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_mutation_is_another_schedule_and_always_the_same() {
+        let plan = |text: &str| {
+            let name = text.parse().expect("a name");
+            format!("{:?}", Schedule { name, ..Schedule::of(0) }.plan())
         };
-        Self::draw_with(seed, n)
+        let mut changed = 0;
+        for mutation in 0..40 {
+            let name = format!("7+{mutation:x}");
+            assert_eq!(plan(&name), plan(&name));
+            changed += usize::from(plan(&name) != plan("7"));
+        }
+        assert!(changed > 30, "{changed} of 40 mutations changed the plan");
     }
 
-    /// The schedule of `seed` for `n` replicas.
-    pub fn draw_with(seed: u64, n: usize) -> Self {
-        let dice = Dice { draws: Draws::new(seed) };
-        let heal_at = Time(dice.millis("heal", 0, 1500, 3500));
-        let settings = draw_settings(&dice, seed, n);
-        let (liars, twins) = draw_liars(&dice, n);
-        let mut faults = draw_partitions(&dice, n, heal_at);
-        let f = (n - 1) / 3;
-        if dice.chance("crashes", 0, 0.3) {
-            for which in 0..1 + dice.below("crashes", 1, 4) {
-                let body = dice.below("crash body", which, n as u64) as usize;
-                faults
-                    .push((Time(dice.millis("crash at", which, 50, 3000)).min(heal_at), Fault::Crash(body)));
-            }
-        }
-        if dice.chance("all crash", 0, 0.03) {
-            let at = Time(dice.millis("all crash at", 0, 300, 3000)).min(heal_at);
-            faults.extend((0..n).map(|body| (at, Fault::Crash(body))));
-        }
-        // A replica that lost its disk is one of the f.
-        if f > liars.len() + twins.len() && dice.chance("wipe", 0, 0.15) {
-            let body = (0..n as u64)
-                .map(|which| dice.below("wipe body", which, n as u64) as usize)
-                .find(|body| liars.iter().all(|(place, _)| place.index() != *body));
-            if let Some(body) = body {
-                faults.push((Time(dice.millis("wipe at", 0, 100, 3000)).min(heal_at), Fault::Wipe(body)));
-            }
-        }
-        faults.push((heal_at, Fault::Heal));
-        let submissions = draw_submissions(&dice, n, heal_at);
-        let patience = liveness_bound(&settings.config);
-        Self { settings, liars, twins, faults, submissions, heal_at, patience }
-    }
-}
-
-fn draw_settings(dice: &Dice, seed: u64, n: usize) -> Settings {
-    let mut config = default_config(n);
-    config.window = [1, 2, 4, 8, 8, 16][dice.below("window", 0, 6) as usize];
-    config.dedup_blocks = [3, 10, 50, 200][dice.below("dedup", 0, 4) as usize].max(config.window * 2);
-    config.outstanding = 1 + dice.below("outstanding", 0, 4) as usize;
-    config.max_message_count = 2 + dice.below("count", 0, 12) as u32;
-    let least = dice.scale("least delay", 0.1, 10.0);
-    let mean = dice.scale("mean delay", 0.1, 20.0);
-    let conditions = Conditions {
-        least: Duration::from_micros((least * 1000.0) as u64),
-        mean: Duration::from_micros((mean * 1000.0) as u64),
-        tail_chance: if dice.chance("tail", 0, 0.4) { dice.scale("tail chance", 0.002, 0.1) } else { 0.0 },
-        tail: dice.millis("tail length", 0, 20, 800),
-        loss: if dice.chance("loss", 0, 0.5) { dice.scale("loss rate", 0.005, 0.3) } else { 0.0 },
-        duplicate: if dice.chance("dup", 0, 0.5) { dice.scale("dup rate", 0.01, 0.3) } else { 0.0 },
-        phase_cut: if dice.chance("cut", 0, 0.4) { dice.scale("cut rate", 0.01, 0.5) } else { 0.0 },
-    };
-    let slow_disk = dice.chance("slow disk", 0, 0.2);
-    Settings {
-        sync: if slow_disk {
-            (Duration::from_millis(1), Duration::from_millis(40))
-        } else {
-            (Duration::from_micros(50), Duration::from_millis(3))
-        },
-        block_sync: (Duration::from_millis(1), dice.millis("block sync", 0, 5, 400)),
-        validate: (Duration::from_micros(20), Duration::from_millis(1)),
-        restart: (Duration::from_millis(5), dice.millis("restart", 0, 20, 1200)),
-        crash_rate: if dice.chance("crash rate", 0, 0.4) {
-            dice.scale("crash rate", 0.0005, 0.02)
-        } else {
-            0.0
-        },
-        compact_rate: if dice.chance("compact", 0, 0.7) { 0.3 } else { 0.0 },
-        cut_count: 1 + dice.below("cut count", 0, u64::from(config.max_message_count)) as usize,
-        restarts: true,
-        conditions,
-        config,
-        ..Settings::calm(seed, n)
-    }
-}
-
-fn draw_liars(dice: &Dice, n: usize) -> (Vec<(Place, Vec<AttackSpec>)>, Vec<Place>) {
-    let f = (n as u64 - 1) / 3;
-    let (mut liars, mut twins) = (Vec::new(), Vec::new());
-    if f == 0 || dice.chance("honest", 0, 0.3) {
-        return (liars, twins);
-    }
-    let count = 1 + dice.below("liars", 0, f);
-    for which in 0..count {
-        // Distinct places, often those that are primary soon.
-        let place = Place(((dice.below("liar", 0, n as u64) + which) % n as u64) as u16);
-        if dice.chance("twins", which, 0.12) {
-            twins.push(place);
-            continue;
-        }
-        let strategies = (0..1 + dice.below("strategies", which, 3))
-            .map(|nth| {
-                let index = dice.below("strategy", which * 8 + nth, Strategy::NAMES.len() as u64);
-                AttackSpec::named(Strategy::NAMES[index as usize].1)
-            })
-            .collect();
-        liars.push((place, strategies));
-    }
-    (liars, twins)
-}
-
-fn draw_partitions(dice: &Dice, n: usize, heal_at: Time) -> Vec<(Time, Fault)> {
-    let mut faults = Vec::new();
-    if n == 1 || !dice.chance("partitions", 0, 0.5) {
-        return faults;
-    }
-    // Twins have the bodies above n; a mask draws for them too.
-    let all = u64::MAX;
-    for which in 0..1 + dice.below("partitions", 1, 5) {
-        let at = Time(dice.millis("partition at", which, 0, 3000));
-        let until = at.after(dice.millis("partition for", which, 20, 1200));
-        let side = match dice.below("partition kind", which, 3) {
-            0 => 1 << dice.below("isolated", which, n as u64),
-            _ => dice.draws.bits(Purpose::Plan, &[name("side"), which]),
-        };
-        let (side, rest) = (side & all, !side & all);
-        let one_way = dice.chance("one way", which, 0.4);
-        if at >= heal_at {
-            continue;
-        }
-        faults.push((at, Fault::Cut(side, rest)));
-        faults.push((until.min(heal_at), Fault::Mend(side, rest)));
-        if !one_way {
-            faults.push((at, Fault::Cut(rest, side)));
-            faults.push((until.min(heal_at), Fault::Mend(rest, side)));
-        }
-        if dice.chance("noticed", which, 0.3) {
-            for one in 0..n {
-                for other in 0..one {
-                    if side >> one & 1 != side >> other & 1 {
-                        faults.push((at, Fault::LinkDown(one, other)));
-                        faults.push((until.min(heal_at), Fault::LinkUp(one, other)));
-                    }
-                }
-            }
+    #[test]
+    fn no_plan_has_more_faulty_replicas_than_the_protocol_bears() {
+        for seed in 0..3000 {
+            let plan = Plan::draw(seed);
+            let wiped = plan.faults.iter().filter(|(_, fault)| matches!(fault, Fault::Wipe(_))).count();
+            let faulty = plan.liars.len() + plan.twins.len() + wiped;
+            assert!(faulty <= (plan.settings.n - 1) / 3, "seed {seed}: {faulty} of {}", plan.settings.n);
+            assert!(
+                plan.faults.iter().all(|(at, _)| *at <= plan.heal_at),
+                "seed {seed}: a fault after healing"
+            );
         }
     }
-    faults
-}
-
-fn draw_submissions(dice: &Dice, n: usize, heal_at: Time) -> Vec<Submission> {
-    let count = 10 + dice.below("envelopes", 0, 90);
-    let everywhere = dice.chance("everywhere", 0, 0.2);
-    let mut submissions = Vec::new();
-    for index in 0..count {
-        // Most during the chaos, some when it is over.
-        let end = heal_at.0.as_millis() as u64 + 300;
-        let at = Time(dice.millis("submit at", index, 1, end));
-        let first = dice.below("submit to", index, n as u64);
-        let copies = if everywhere {
-            n as u64
-        } else if dice.chance("copies", index, 0.2) {
-            1 + dice.below("copies", index + 1_000_000, n as u64)
-        } else {
-            1
-        };
-        for copy in 0..copies {
-            let place = Place(((first + copy) % n as u64) as u16);
-            let at = at.after(dice.millis("copy at", index * 16 + copy, 0, if copy == 0 { 0 } else { 200 }));
-            let variant = u8::from(dice.chance("variant", index * 16 + copy, 0.1));
-            submissions.push(Submission { at, place, index, variant });
-        }
-    }
-    submissions
 }

@@ -3,14 +3,16 @@
 use clap::Args;
 use sbft::plant::Plant;
 use sbft_sim::plan::{Plan, Report, Show};
+use sbft_sim::schedule::{Name, Schedule};
+use sbft_sim::swarm::profile;
 
 use super::{Exit, Outcome, say};
 
 #[derive(Args)]
 pub(crate) struct Run {
-    /// The seed, decimal or 0x and hexadecimal.
-    #[arg(long, value_parser = super::seed)]
-    seed: u64,
+    /// The seed, such as 42 or 0x5eed, or the name of a schedule that a swarm found, such as 42+1f3a.
+    #[arg(long)]
+    seed: Name,
     #[command(flatten)]
     choice: Choice,
     /// Print a line per event.
@@ -25,8 +27,12 @@ pub(crate) struct Run {
 }
 
 /// What the command line fixes about a schedule.
-#[derive(Args, Clone, Copy)]
+#[derive(Args, Clone)]
 pub(crate) struct Choice {
+    /// What may trouble a schedule: all, families (net, crash, disk, clock, byz, client), or where it
+    /// is bent to (free, views, phases, catch-up, narrow, everywhere); several with commas between.
+    #[arg(long, default_value_t)]
+    profile: profile::Choice,
     /// Replicas; drawn (mostly 4) if not given.
     #[arg(long, value_parser = super::replicas)]
     n: Option<usize>,
@@ -36,31 +42,36 @@ pub(crate) struct Choice {
 }
 
 impl Choice {
-    /// The schedule of this seed.
-    pub(crate) fn draw(self, seed: u64) -> Plan {
-        let plan = self.n.map_or_else(|| Plan::draw(seed), |n| Plan::draw_with(seed, n));
+    /// The schedule of this name.
+    pub(crate) fn schedule(&self, name: Name) -> Schedule {
+        Schedule { name, choice: self.profile.clone(), n: self.n }
+    }
+
+    /// Its plan.
+    pub(crate) fn plan(&self, name: Name) -> Plan {
+        let plan = self.schedule(name).plan();
         match self.plant {
             Some(plant) => plan.without_rule(plant),
             None => plan,
         }
     }
 
-    /// The options that make the same choice.
-    fn options(self) -> String {
-        let n = self.n.map_or_else(String::new, |n| format!(" --n {n}"));
+    /// The command that runs the schedule of this name again.
+    pub(crate) fn reproduce(&self, name: &Name) -> String {
+        let options = self.schedule(name.clone()).options();
         let plant = self.plant.map_or_else(String::new, |plant| format!(" --plant {plant:?}"));
-        n + &plant
+        format!("cargo run --release -p sbft-sim -- run {options}{plant}")
     }
 }
 
 impl Run {
     pub(crate) fn run(self) -> Outcome {
-        let plan = self.choice.draw(self.seed);
+        let plan = self.choice.plan(self.seed.clone());
         if self.plan {
             say(&format!("{plan:#?}\n"))?;
         }
         let report = plan.run(Show { print: self.trace, ..Show::default() });
-        say(&text(self.seed, self.choice, &report))?;
+        say(&text(&self.seed, &self.choice, &report))?;
         if self.verify_determinism {
             let again = plan.run(Show::default());
             if again.hash != report.hash || again.events != report.events {
@@ -74,17 +85,14 @@ impl Run {
 }
 
 /// What a run came to, in a line or two.
-pub(crate) fn text(seed: u64, choice: Choice, report: &Report) -> String {
+pub(crate) fn text(name: &Name, choice: &Choice, report: &Report) -> String {
     match &report.violation {
         None => format!(
-            "seed {seed}: ok, {} events, {} blocks, highest view {}, settled {:?} after healing, hash {:016x}\n",
+            "seed {name}: ok, {} events, {} blocks, highest view {}, settled {:?} after healing, hash {:016x}\n",
             report.events, report.seen.blocks, report.seen.highest_view, report.settled_after, report.hash
         ),
         Some(violation) => {
-            let options = choice.options();
-            format!(
-                "seed {seed}: {violation}\nreproduce: cargo run --release -p sbft-sim -- run --seed {seed}{options} --trace\n"
-            )
+            format!("seed {name}: {violation}\nreproduce: {}\n", choice.reproduce(name))
         }
     }
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use sbft_sim::plan::{Report, Show};
+use sbft_sim::schedule::Name;
 
 use super::run::{self, Choice};
 use super::{Exit, Outcome, say};
@@ -48,7 +49,7 @@ impl Swarm {
                             return;
                         }
                         let seed = self.seed_base.wrapping_add(nth);
-                        let report = self.choice.draw(seed).run(Show::default());
+                        let report = self.choice.plan(Name::of(seed)).run(Show::default());
                         tally.add(&report);
                         if report.violation.is_some() {
                             failed().push((seed, report));
@@ -59,7 +60,7 @@ impl Swarm {
         });
         let failures = failures.into_inner().expect("all threads are done");
         for (seed, report) in &failures {
-            say(&run::text(*seed, self.choice, report))?;
+            say(&run::text(&Name::of(*seed), &self.choice, report))?;
         }
         say(&tally.text(began.elapsed(), jobs))?;
         Ok(failures.iter().map(|(_, report)| Exit::of(report)).max().unwrap_or(Exit::Ok))

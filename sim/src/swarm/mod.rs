@@ -1,0 +1,3 @@
+//! The search for schedules that break something.
+
+pub mod profile;
