@@ -9,7 +9,7 @@ use std::time::Duration;
 use net::{Net, settings};
 use sbft::types::{Place, View};
 use sbft_sim::byzantine::{Liar, Strategy};
-use sbft_sim::network::{Fate, Kind};
+use sbft_sim::network::{Delay, Fate, Kind};
 use sbft_sim::world::{Fault, Settings};
 
 fn stream(net: &mut Net, to: &[u16], count: usize) -> Vec<String> {
@@ -50,7 +50,8 @@ fn case_70_a_stream_through_1_4_7_and_10_replicas_with_f_of_them_silent() {
 fn case_73_duplicated_and_reordered_messages_change_nothing() {
     let mut settings = settings(4);
     settings.conditions.duplicate = 1.0;
-    settings.conditions.mean = Duration::from_millis(30);
+    settings.conditions.delay =
+        Delay::Exponential { least: Duration::from_millis(1), mean: Duration::from_millis(30) };
     let mut net = Net::with(settings, Vec::new());
     let names = stream(&mut net, &[0, 1, 2, 3], 20);
     net.run(6000);

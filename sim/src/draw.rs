@@ -49,6 +49,16 @@ pub enum Purpose {
     Clock,
     /// What may trouble a schedule, and how much.
     Profile,
+    /// Whether, and how long, a packet is kept back to be overtaken.
+    Reorder,
+    /// Which packet a full queue loses.
+    Victim,
+    /// Whether a link is clogged.
+    Clog,
+    /// When a replica leaves and comes back in a swizzle.
+    Swizzle,
+    /// How a clock's rate drifts.
+    Drift,
 }
 
 /// The source of all draws of one run.

@@ -33,8 +33,8 @@ impl World {
         let state = &mut self.bodies[body];
         state.incarnation += 1;
         let key = [body as u64, u64::from(state.incarnation)];
-        state.started = self.now;
-        state.skew = Duration::from_micros(draws.below(Purpose::Clock, &key, 10_000_000));
+        let shows = Duration::from_micros(draws.below(Purpose::Clock, &key, 10_000_000));
+        state.clock.restart(self.now, shows);
         state.tick = None;
         state.sync_running = false;
         state.block_sync_running = false;
@@ -137,6 +137,7 @@ impl World {
         state.outbox.clear();
         state.held.clear();
         state.unread.clear();
+        state.frozen = None;
         let place = state.place;
         self.checks.went_down(place);
         for peer in 0..self.bodies.len() {
@@ -151,6 +152,7 @@ impl World {
         if let Some(liar) = &mut self.bodies[body].liar {
             liar.dies();
         }
+        self.bodies[body].frozen = None;
         self.bodies[body].core = None;
         self.bodies[body].incarnation += 1;
     }

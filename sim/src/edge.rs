@@ -11,7 +11,7 @@ use sbft::types::{Candidate, Number, Place};
 
 use crate::byzantine::{Act, Stage};
 use crate::draw::Purpose;
-use crate::network::{Letter, Packet, label};
+use crate::network::{Letter, Packet, Ticket, label};
 use crate::signing;
 use crate::trace::{self, What};
 use crate::violation::{Class, Violation};
@@ -106,38 +106,35 @@ impl World {
             return;
         }
         let label = packet.label();
+        let bytes = if self.network.counts_bytes() { packet.bytes() } else { 0 };
         let verdict = self.checks.sent(&self.bodies[from], self.healed);
         self.fail(verdict);
         for body in self.bodies_at(to, from) {
-            let copies = self.network.fate(from, body, &label);
+            let fare = self.network.send(self.now, from, body, &label, bytes);
             let sent = self.trace.event(self.now, Some(from), || What::Send {
                 to: body,
                 message: trace::about(&packet),
-                arrives: copies
-                    .into_iter()
-                    .flatten()
-                    .map(|delay| self.now.after(delay + extra).0.as_micros() as u64)
+                arrives: fare
+                    .legs()
+                    .map(|leg| self.now.after(leg.takes + extra).0.as_micros() as u64)
                     .collect(),
-                lost: copies[0]
-                    .is_none()
-                    .then(|| if self.network.connected(from, body) { "lost" } else { "cut off" }.to_owned()),
+                lost: fare.lost().map(|why| why.to_string()),
             });
-            let parcel = Parcel { from, to: body, packet: packet.clone(), sent };
-            if let Some(kept) = &mut self.kept {
-                if copies[0].is_some() {
-                    kept.push(parcel);
+            for leg in fare.legs() {
+                let parcel = Parcel { from, to: body, packet: packet.clone(), sent, ticket: leg.ticket };
+                if let Some(kept) = &mut self.kept {
+                    // By hand each arrives once.
+                    kept.push(Parcel { ticket: Ticket::SURE, ..parcel });
+                    break;
                 }
-                continue;
-            }
-            for delay in copies.into_iter().flatten() {
-                self.schedule(delay + extra, Event::Deliver(parcel.clone()));
+                self.schedule(leg.takes + extra, Event::Deliver(parcel));
             }
         }
     }
 
     /// A packet has arrived.
     pub(crate) fn receive(&mut self, parcel: Parcel) {
-        let Parcel { from, to: body, packet, sent } = parcel;
+        let Parcel { from, to: body, packet, sent, .. } = parcel;
         if !self.bodies[body].is_up() {
             self.unheard(body, from, sent, &packet, "down");
             return;

@@ -7,11 +7,13 @@
 
 pub mod byzantine;
 pub mod checks;
+pub mod clock;
 pub mod disk;
 pub mod draw;
 mod driver;
 mod edge;
 pub mod network;
+mod outside;
 pub mod plan;
 pub mod schedule;
 pub mod script;

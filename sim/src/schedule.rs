@@ -15,7 +15,7 @@ use sbft::types::{Place, Time};
 
 use crate::byzantine::{AttackSpec, Span, Strategy, Trigger};
 use crate::draw::{Draws, Purpose, mix};
-use crate::network::Conditions;
+use crate::network::{Conditions, Delay};
 use crate::plan::{Plan, Submission, liveness_bound};
 use crate::swarm::profile::{Choice, Knob, Profile};
 use crate::world::{Fault, Settings, default_config};
@@ -209,13 +209,15 @@ impl Dice {
             config.view_change_timeout = share_of(config.view_change_timeout, share);
         }
         let conditions = Conditions {
-            least: millis(profile.strength(Knob::LeastDelay)),
-            mean: millis(profile.strength(Knob::MeanDelay)),
             tail_chance: profile.strength(Knob::Tail),
             tail: self.millis("tail length", 0, 20, 800),
             loss: profile.strength(Knob::Loss),
             duplicate: profile.strength(Knob::Duplicate),
             phase_cut: profile.strength(Knob::PhaseCut),
+            ..Conditions::clean(Delay::Exponential {
+                least: millis(profile.strength(Knob::LeastDelay)),
+                mean: millis(profile.strength(Knob::MeanDelay)),
+            })
         };
         Settings {
             sync: match profile.value(Knob::SlowSync) {

@@ -7,6 +7,7 @@
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,9 +19,10 @@ use sbft::types::{Candidate, Digest, Era, Number, Place, Time, View};
 
 use crate::byzantine::Liar;
 use crate::checks::Checks;
+use crate::clock::Clock;
 use crate::disk::{BlockStore, Log};
 use crate::draw::{Draws, Purpose, mix};
-use crate::network::{Conditions, Kind, Network, Packet};
+use crate::network::{Conditions, Delay, Kind, Network, Packet, Partition, Ticket};
 use crate::signing::Keys;
 use crate::trace::{Trace, What};
 use crate::violation::Violation;
@@ -119,6 +121,24 @@ pub enum Fault {
     Wipe(usize),
     /// Packets fare like this from now on.
     Conditions(Box<Conditions>),
+    /// Packets from these bodies to those (masks) fare like this from now on, or like all others.
+    LinkConditions(u64, u64, Option<Box<Conditions>>),
+    /// A partition begins, and ends by itself.
+    Partition(Box<Partition>),
+    /// The connection of two bodies breaks: what is under way is lost, both notice, and it is
+    /// back after this time.
+    Reset(usize, usize, Duration),
+    /// What these bodies send to those (masks) arrives only when this time is over.
+    Clog(u64, u64, Duration),
+    /// A body's clock runs so many millionths too fast (too slow if negative).
+    ClockRate(usize, i32),
+    /// A body's clock changes its rate at each of these intervals, by at most so many millionths
+    /// in either direction, until the network heals.
+    ClockDrift(usize, u32, Duration),
+    /// A body's wall time jumps by so many milliseconds.
+    WallJump(usize, i64),
+    /// A body does nothing for this long; then it handles at once whatever has come meanwhile.
+    Pause(usize, Duration),
     /// The network behaves from now on and the dead come back; liars go on lying.
     Heal,
 }
@@ -172,6 +192,8 @@ pub struct Parcel {
     pub packet: Packet,
     /// The event of its sending; 0 when nobody reads events.
     pub sent: u64,
+    /// To ask the network with whether it really arrives.
+    pub ticket: Ticket,
 }
 
 /// What the queue holds.
@@ -184,6 +206,10 @@ pub(crate) enum Event {
     Tick { body: usize, incarnation: u32 },
     Submit { place: Place, index: u64, variant: u8 },
     Wake { body: usize },
+    Link { body: usize, peer: Place, up: bool },
+    Turn { partition: u64 },
+    Drift { body: usize, most: u32, every: Duration },
+    Resume { body: usize, incarnation: u32 },
     Fault(Fault),
 }
 
@@ -241,8 +267,10 @@ pub struct Body {
     pub incarnation: u32,
     /// Outputs and releases carried out since the beginning: the points it can crash at.
     pub ordinal: u64,
-    pub(crate) started: Time,
-    pub(crate) skew: Duration,
+    /// Its clocks.
+    pub clock: Clock,
+    /// What came while it was paused; none while it runs.
+    pub(crate) frozen: Option<Vec<Event>>,
     /// Promises, each with the log's position that it waits for and the event that caused it.
     pub(crate) outbox: VecDeque<(u64, Promise, u64)>,
     pub(crate) sync_running: bool,
@@ -268,11 +296,11 @@ impl Body {
 
     /// The body's own clock: it starts anywhere and begins again at each start.
     pub(crate) fn local(&self, now: Time) -> Time {
-        Time(now.since(self.started) + self.skew)
+        self.clock.local(now)
     }
 
     pub(crate) fn global(&self, local: Time) -> Time {
-        self.started.after(local.since(Time(self.skew)))
+        self.clock.global(local)
     }
 }
 
@@ -306,6 +334,8 @@ pub struct World {
     pub crash_when: Vec<CrashWhen>,
     pub(crate) queue: BinaryHeap<Queued>,
     order: u64,
+    /// Partitions that there were.
+    pub(crate) partitions: u64,
     pub(crate) healed: bool,
     pub(crate) violation: Option<Violation>,
     pub(crate) output_buffer: Vec<Output>,
@@ -338,8 +368,8 @@ impl World {
                 role: Role::Voter,
                 incarnation: 0,
                 ordinal: 0,
-                started: Time::ZERO,
-                skew: Duration::ZERO,
+                clock: Clock::default(),
+                frozen: None,
                 outbox: VecDeque::new(),
                 sync_running: false,
                 block_sync_running: false,
@@ -366,6 +396,7 @@ impl World {
             crash_when: Vec::new(),
             queue: BinaryHeap::new(),
             order: 0,
+            partitions: 0,
             healed: false,
             violation: None,
             output_buffer: Vec::new(),
@@ -458,7 +489,8 @@ impl World {
         self.fail(verdict);
     }
 
-    fn dispatch(&mut self, event: Event) {
+    pub(crate) fn dispatch(&mut self, event: Event) {
+        let Some(event) = self.unless_paused(event) else { return };
         match event {
             Event::Deliver(parcel) => self.receive(parcel),
             Event::Checked { body, incarnation, from, candidate, cause } => {
@@ -484,6 +516,14 @@ impl World {
             }
             Event::Submit { place, index, variant } => self.submit(place, index, variant),
             Event::Wake { body } => self.wake(body),
+            Event::Link { body, peer, up } => self.notice(body, peer, up),
+            Event::Turn { partition } => self.turn(partition),
+            Event::Drift { body, most, every } => self.drift(body, most, every),
+            Event::Resume { body, incarnation } => {
+                if self.bodies[body].incarnation == incarnation {
+                    self.resume(body);
+                }
+            }
             Event::Fault(fault) => self.fault(fault),
         }
     }
@@ -535,7 +575,17 @@ impl World {
                 }
             }
             Fault::Wipe(body) => self.wipe(body),
-            Fault::Conditions(conditions) => self.network.conditions = *conditions,
+            Fault::Conditions(conditions) => self.network.conditions = Rc::new(*conditions),
+            Fault::LinkConditions(from, to, conditions) => {
+                self.network.set_links(from, to, conditions.map(|conditions| *conditions));
+            }
+            Fault::Partition(partition) => self.part(*partition),
+            Fault::Reset(one, other, down) => self.reset(one, other, down),
+            Fault::Clog(from, to, lasts) => self.network.clog(from, to, self.now.after(lasts)),
+            Fault::ClockRate(body, ppm) => self.set_clock_rate(body, ppm),
+            Fault::ClockDrift(body, most, every) => self.drift(body, most, every),
+            Fault::WallJump(body, millis) => self.jump_wall(body, millis),
+            Fault::Pause(body, lasts) => self.pause(body, lasts),
             Fault::Heal => self.heal(),
         }
     }
@@ -545,10 +595,7 @@ impl World {
         for (body, peer) in [(one, other), (other, one)] {
             let peer = self.bodies[peer].place;
             if self.bodies[body].is_up() && self.bodies[body].place != peer {
-                let caused = self.trace.cause;
-                self.trace.cause = self.trace.event(self.now, Some(body), || What::Link { peer: peer.0, up });
-                self.feed(body, Input::Link { peer, up });
-                self.trace.cause = caused;
+                self.dispatch(Event::Link { body, peer, up });
             }
         }
     }
@@ -556,13 +603,11 @@ impl World {
     /// From here on the network delivers everything in time and the dead come back. Liars go on.
     pub fn heal(&mut self) {
         self.healed = true;
-        let all = u64::MAX;
-        self.network.mend(all, all);
-        self.network.conditions = Conditions {
-            mean: Duration::from_millis(1),
-            ..Conditions::steady(self.settings.conditions.least.min(Duration::from_millis(5)))
-        };
-        self.network.rules.clear();
+        let least = self.settings.conditions.delay.least().min(Duration::from_millis(5));
+        self.network.heal(Conditions::clean(Delay::Exponential { least, mean: Duration::from_millis(1) }));
+        for body in 0..self.bodies.len() {
+            self.resume(body);
+        }
         for body in 0..self.bodies.len() {
             if !self.bodies[body].is_up()
                 && !self.bodies[body].liar.as_ref().is_some_and(|liar| liar.is_dead())
@@ -619,6 +664,12 @@ impl Event {
             Self::Submit { place, index, .. } => mix(mix(5, u64::from(place.0)), *index),
             Self::Wake { body } => mix(6, *body as u64),
             Self::Fault(_) => 7,
+            Self::Link { body, peer, up } => {
+                mix(mix(8, *body as u64), u64::from(peer.0) << 1 | u64::from(*up))
+            }
+            Self::Turn { partition } => mix(9, *partition),
+            Self::Drift { body, .. } => mix(10, *body as u64),
+            Self::Resume { body, .. } => mix(11, *body as u64),
         }
     }
 }

@@ -1,0 +1,116 @@
+//! Rules about single packets: by kind, view, number, sender and receiver.
+
+use std::time::Duration;
+
+use sbft::types::{Number, View};
+
+use super::packet::{Kind, Label};
+
+/// A rule about some packets. The first rule that matches a packet decides.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rule {
+    /// Bodies it may come from; none means all.
+    pub from: Option<Vec<usize>>,
+    /// Bodies it may go to.
+    pub to: Option<Vec<usize>>,
+    /// Kinds; none means all.
+    pub kinds: Option<Vec<Kind>>,
+    /// View.
+    pub view: Option<View>,
+    /// Number.
+    pub number: Option<Number>,
+    /// How many packets it still takes; none means all.
+    pub left: Option<u32>,
+    /// What happens to them.
+    pub fate: Fate,
+}
+
+/// What a rule does to a packet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Fate {
+    /// Lost.
+    #[default]
+    Drop,
+    /// As if no later rule were there.
+    Pass,
+    /// Takes exactly this long.
+    Delay(Duration),
+}
+
+impl Rule {
+    /// The rule is about this packet.
+    pub fn takes(&self, from: usize, to: usize, label: &Label) -> bool {
+        self.left != Some(0)
+            && self.from.as_ref().is_none_or(|bodies| bodies.contains(&from))
+            && self.to.as_ref().is_none_or(|bodies| bodies.contains(&to))
+            && self.kinds.as_ref().is_none_or(|kinds| kinds.contains(&label.kind))
+            && self.view.is_none_or(|view| view == label.view)
+            && self.number.is_none_or(|number| number == label.number)
+    }
+}
+
+/// A cut by protocol phase: packets of this kind, view and number reach only some.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cut {
+    /// The kind of packet.
+    pub kind: Kind,
+    /// In this view; none means in every one.
+    pub view: Option<View>,
+    /// For this number; none means for every one.
+    pub number: Option<Number>,
+    /// From these bodies; none means from all.
+    pub from: Option<Vec<usize>>,
+    /// The bodies that it reaches; no other hears of it until the network heals.
+    pub only_to: Vec<usize>,
+}
+
+impl Cut {
+    /// This packet does not get through.
+    pub fn stops(&self, from: usize, to: usize, label: &Label) -> bool {
+        self.kind == label.kind
+            && self.view.is_none_or(|view| view == label.view)
+            && self.number.is_none_or(|number| number == label.number)
+            && self.from.as_ref().is_none_or(|bodies| bodies.contains(&from))
+            && !self.only_to.contains(&to)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const COMMIT: Label = Label { kind: Kind::Commit, view: View(0), number: Number(3), tag: 9 };
+
+    #[test]
+    fn a_cut_lets_one_phase_of_one_number_reach_only_those_it_names() {
+        let cut = Cut {
+            kind: Kind::Commit,
+            view: Some(View(0)),
+            number: Some(Number(3)),
+            from: None,
+            only_to: vec![1],
+        };
+        assert!(cut.stops(0, 2, &COMMIT) && cut.stops(3, 0, &COMMIT));
+        assert!(!cut.stops(0, 1, &COMMIT), "the one it reaches");
+        assert!(!cut.stops(0, 2, &Label { number: Number(4), ..COMMIT }), "another number");
+        assert!(!cut.stops(0, 2, &Label { view: View(1), ..COMMIT }), "another view");
+        assert!(!cut.stops(0, 2, &Label { kind: Kind::Prepare, ..COMMIT }), "another phase");
+        let of_one = Cut { from: Some(vec![3]), ..cut };
+        assert!(of_one.stops(3, 2, &COMMIT) && !of_one.stops(0, 2, &COMMIT), "one sender's only");
+    }
+
+    #[test]
+    fn a_rule_takes_what_every_part_of_it_names() {
+        let rule = Rule {
+            from: Some(vec![0]),
+            to: Some(vec![1, 2]),
+            kinds: Some(vec![Kind::Commit]),
+            number: Some(Number(3)),
+            ..Rule::default()
+        };
+        assert!(rule.takes(0, 2, &COMMIT));
+        assert!(!rule.takes(1, 2, &COMMIT) && !rule.takes(0, 3, &COMMIT));
+        assert!(!rule.takes(0, 2, &Label { number: Number(2), ..COMMIT }));
+        assert!(!Rule { left: Some(0), ..rule }.takes(0, 2, &COMMIT), "it took what it was to take");
+    }
+}
