@@ -92,6 +92,11 @@ impl World {
 
     /// A body dies: what was not synced is lost, or some of it.
     pub(crate) fn crash(&mut self, body: usize) {
+        self.crash_for(body, None);
+    }
+
+    /// The same, and when it comes back, if that is not to be drawn.
+    pub(crate) fn crash_for(&mut self, body: usize, down_for: Option<Duration>) {
         if !self.bodies[body].is_up() {
             return;
         }
@@ -111,9 +116,9 @@ impl World {
         if let Some(kept) = liar.and_then(|liar| liar.rolls_back(draws, &key, records)) {
             self.bodies[body].log.roll_back(kept);
         }
-        if self.settings.restarts {
+        if self.settings.restarts || down_for.is_some() {
             let (low, high) = self.settings.restart;
-            let delay = draws.duration(Purpose::Restart, &key, low, high);
+            let delay = down_for.unwrap_or_else(|| draws.duration(Purpose::Restart, &key, low, high));
             self.schedule(delay, Event::Fault(crate::world::Fault::Restart(body)));
         }
     }
@@ -326,11 +331,12 @@ impl World {
         self.bodies[body].ordinal += 1;
         let ordinal = self.bodies[body].ordinal;
         let planned = !self.crash_points.is_empty() && self.crash_points.contains(&(body, ordinal));
+        let down_for = planned.then(|| self.down_for.remove(&(body, ordinal))).flatten();
         let rate = self.settings.crash_rate;
         let drawn =
             rate > 0.0 && !self.healed && self.draws.chance(Purpose::Crash, &[body as u64, ordinal], rate);
         if planned || drawn {
-            self.crash(body);
+            self.crash_for(body, down_for);
         }
         planned || drawn
     }
@@ -385,8 +391,8 @@ impl World {
             };
             let label = label(&message, &self.settings.config.domain.genesis);
             let crash = self.crash_planned(body, &label);
-            if crash.as_ref().is_some_and(|when| !when.after) {
-                self.crash(body);
+            if let Some(when) = crash.as_ref().filter(|when| !when.after) {
+                self.crash_for(body, when.down_for);
                 return false;
             }
             if self.bodies[body].is_honest() {
@@ -405,8 +411,8 @@ impl World {
                     .push_back((own, Input::Message { from: place, message: signing::own(message.clone()) }));
             }
             self.say(body, message, &to);
-            if crash.is_some() {
-                self.crash(body);
+            if let Some(when) = crash {
+                self.crash_for(body, when.down_for);
                 return false;
             }
         }

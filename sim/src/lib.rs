@@ -12,6 +12,7 @@ pub mod disk;
 pub mod draw;
 mod driver;
 mod edge;
+pub mod expect;
 pub mod network;
 mod outside;
 pub mod plan;

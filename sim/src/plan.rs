@@ -4,18 +4,21 @@
 //! draws one from a seed. Any part of it can be taken away, and what is random inside the run
 //! stays where it was, because every draw is keyed.
 
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use sbft::pbft::{Config, Role};
 use sbft::plant::Plant;
-use sbft::types::{Place, Time};
+use sbft::types::{Number, Place, Time, View};
 
 use crate::byzantine::{AttackSpec, Liar};
 use crate::checks::Seen;
+use crate::expect::Expect;
+use crate::network::{Kind, Rule};
 use crate::trace::{Recording, What};
 use crate::violation::{Class, Violation};
-use crate::world::{Encodings, Fault, Settings, World};
+use crate::world::{CrashWhen, Encodings, Fault, Settings, World};
 
 /// A client's envelope on its way to one replica.
 #[derive(Clone, Debug)]
@@ -30,6 +33,35 @@ pub struct Submission {
     pub variant: u8,
 }
 
+/// A replica dies at something that it does, and not at a time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CrashAt {
+    /// Which body.
+    pub body: usize,
+    /// At what.
+    pub moment: Moment,
+    /// How long it stays down, if that is not to be drawn.
+    pub down_for: Option<Duration>,
+}
+
+/// Something that a replica does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Moment {
+    /// Its output or release of this ordinal, counted from the beginning over all its lives.
+    Output(u64),
+    /// It sends its first message like this to others.
+    Send {
+        /// Which kind.
+        kind: Kind,
+        /// In which view; none for any.
+        view: Option<View>,
+        /// For which number; none for any.
+        number: Option<Number>,
+        /// When it has left, and not just before.
+        after: bool,
+    },
+}
+
 /// A whole run, explicit enough that any part can be taken away.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -39,14 +71,20 @@ pub struct Plan {
     pub liars: Vec<(Place, Vec<AttackSpec>)>,
     /// Places with two bodies that share a key.
     pub twins: Vec<Place>,
-    /// What happens from outside.
+    /// What happens from outside, at its time.
     pub faults: Vec<(Time, Fault)>,
+    /// Crashes at something that a replica does.
+    pub crashes: Vec<CrashAt>,
+    /// Packets that are lost, late or doubled, by what they are about; until the network heals.
+    pub cuts: Vec<Rule>,
     /// What clients submit.
     pub submissions: Vec<Submission>,
     /// When the network heals.
     pub heal_at: Time,
     /// How long after healing (or after the last submission) everything must be settled.
     pub patience: Duration,
+    /// What must come of it.
+    pub expect: Expect,
 }
 
 /// How a run went.
@@ -66,6 +104,8 @@ pub struct Report {
     pub seen: Seen,
     /// All that happened, if it was to be kept.
     pub recording: Option<Box<Recording>>,
+    /// How often each attack really acted.
+    pub attacks: BTreeMap<String, u64>,
 }
 
 impl Report {
@@ -99,6 +139,22 @@ pub fn liveness_bound(config: &Config) -> Duration {
 }
 
 impl Plan {
+    /// A run of this world in which nothing happens and nobody lies, and that heals at this time.
+    pub fn quiet(settings: Settings, heal_at: Time) -> Self {
+        Self {
+            patience: liveness_bound(&settings.config),
+            settings,
+            liars: Vec::new(),
+            twins: Vec::new(),
+            faults: Vec::new(),
+            crashes: Vec::new(),
+            cuts: Vec::new(),
+            submissions: Vec::new(),
+            heal_at,
+            expect: Expect::default(),
+        }
+    }
+
     /// The same schedule with a rule of the protocol taken away.
     #[must_use]
     pub fn without_rule(mut self, plant: Plant) -> Self {
@@ -124,14 +180,37 @@ impl Plan {
         for _ in 0..envelopes {
             world.workload.submit_unnamed();
         }
-        for (at, fault) in &self.faults {
-            world.plan(*at, fault.clone());
+        for (at, fault) in self.ordered_faults() {
+            world.plan(at, fault.clone());
+        }
+        world.plan(self.heal_at, Fault::Heal);
+        world.network.rules.extend(self.cuts.iter().cloned());
+        for crash in &self.crashes {
+            let CrashAt { body, moment, down_for } = crash.clone();
+            match moment {
+                Moment::Output(ordinal) => {
+                    world.crash_points.insert((body, ordinal));
+                    world.down_for.extend(down_for.map(|down_for| ((body, ordinal), down_for)));
+                }
+                Moment::Send { kind, view, number, after } => {
+                    world.crash_when.push(CrashWhen { body, kind, view, number, after, down_for });
+                }
+            }
         }
         for submission in &self.submissions {
             world.plan_submit(submission.at, submission.place, submission.index, submission.variant);
         }
         world.start();
         world
+    }
+
+    /// The faults by time, those of one instant in an order that depends on nothing else: a plan
+    /// that was written down and read again is the same run.
+    fn ordered_faults(&self) -> Vec<(Time, &Fault)> {
+        let mut faults: Vec<_> =
+            self.faults.iter().map(|(at, fault)| (*at, format!("{fault:?}"), fault)).collect();
+        faults.sort_by(|one, other| (one.0, &one.1).cmp(&(other.0, &other.1)));
+        faults.into_iter().map(|(at, _, fault)| (at, fault)).collect()
     }
 
     /// Runs it to the end.
@@ -153,6 +232,7 @@ impl Plan {
                 hash: crate::draw::mix(world.trace.hash(), world.checks.chain_digest()),
                 seen: world.checks.seen,
                 recording: None,
+                attacks: BTreeMap::new(),
             },
             Err(cause) => {
                 let text = cause
@@ -186,6 +266,7 @@ impl Plan {
             hash: 0,
             seen: Seen::default(),
             recording: None,
+            attacks: BTreeMap::new(),
         }
     }
 

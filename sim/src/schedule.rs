@@ -16,7 +16,7 @@ use sbft::types::{Place, Time};
 use crate::byzantine::{AttackSpec, Span, Strategy, Trigger};
 use crate::draw::{Draws, Purpose, mix};
 use crate::network::{Conditions, Delay};
-use crate::plan::{Plan, Submission, liveness_bound};
+use crate::plan::{Plan, Submission};
 use crate::swarm::profile::{Choice, Knob, Profile};
 use crate::world::{Fault, Settings, default_config};
 
@@ -192,10 +192,8 @@ impl Dice {
                 faults.push((Time(self.millis("wipe at", 0, 100, 3000)).min(heal_at), Fault::Wipe(body)));
             }
         }
-        faults.push((heal_at, Fault::Heal));
         let submissions = self.submissions(n, heal_at, profile);
-        let patience = liveness_bound(&settings.config);
-        Plan { settings, liars, twins, faults, submissions, heal_at, patience }
+        Plan { liars, twins, faults, submissions, ..Plan::quiet(settings, heal_at) }
     }
 
     fn settings(&self, seed: u64, n: usize, profile: &Profile) -> Settings {

@@ -272,7 +272,8 @@ impl Stage {
         let body = number(rest[0])? as usize;
         let rule = rule(&rest[2..], Fate::Pass)?;
         let kind = rule.kinds.and_then(|kinds| kinds.first().copied()).ok_or("crash: before what?")?;
-        let when = CrashWhen { body, kind, view: rule.view, number: rule.number, after: rest[1] == "after" };
+        let (view, number, after) = (rule.view, rule.number, rest[1] == "after");
+        let when = CrashWhen { body, kind, view, number, after, down_for: None };
         self.world().crash_when.push(when);
         Ok(())
     }

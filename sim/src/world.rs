@@ -115,6 +115,8 @@ pub enum Fault {
     LinkUp(usize, usize),
     /// A body dies.
     Crash(usize),
+    /// A body dies and comes back after this long.
+    CrashFor(usize, Duration),
     /// A dead body comes back.
     Restart(usize),
     /// A body dies and loses its log and its blocks.
@@ -179,6 +181,8 @@ pub struct CrashWhen {
     pub number: Option<Number>,
     /// After it has sent it to all, and not before.
     pub after: bool,
+    /// How long it stays down, if that is not to be drawn.
+    pub down_for: Option<Duration>,
 }
 
 /// A packet on its way from one body to another.
@@ -328,6 +332,8 @@ pub struct World {
     pub kept: Option<Vec<Parcel>>,
     /// Crash this body when it comes to this ordinal.
     pub crash_points: BTreeSet<(usize, u64)>,
+    /// How long the body stays down after such a crash, where that is not to be drawn.
+    pub down_for: BTreeMap<(usize, u64), Duration>,
     /// Encodings that messages and records go through.
     pub encodings: Encodings,
     /// Crash bodies at these sends; each happens once.
@@ -392,6 +398,7 @@ impl World {
             trace: Trace::of(&bodies),
             kept: None,
             crash_points: BTreeSet::new(),
+            down_for: BTreeMap::new(),
             encodings: Encodings::default(),
             crash_when: Vec::new(),
             queue: BinaryHeap::new(),
@@ -569,6 +576,7 @@ impl World {
             Fault::LinkDown(one, other) => self.link(one, other, false),
             Fault::LinkUp(one, other) => self.link(one, other, true),
             Fault::Crash(body) => self.crash(body),
+            Fault::CrashFor(body, down_for) => self.crash_for(body, Some(down_for)),
             Fault::Restart(body) => {
                 if !self.bodies[body].is_up() {
                     self.boot(body);

@@ -121,7 +121,7 @@ impl Net {
     /// The replica will crash when it is about to send this, or just after.
     pub fn crash_at(&mut self, body: usize, kind: Kind, number: u64, after: bool) -> &mut Self {
         let number = Some(Number(number));
-        self.world.crash_when.push(CrashWhen { body, kind, view: None, number, after });
+        self.world.crash_when.push(CrashWhen { body, kind, view: None, number, after, down_for: None });
         self
     }
 
