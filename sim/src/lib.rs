@@ -16,6 +16,7 @@ pub mod expect;
 pub mod network;
 mod outside;
 pub mod plan;
+pub mod plants;
 pub mod schedule;
 pub mod script;
 pub mod signing;

@@ -5,6 +5,7 @@
 //! `plants`, `attacks` and `diff` come this way from the people who write them.)
 
 mod exit;
+mod plants;
 mod run;
 mod swarm;
 
@@ -12,6 +13,7 @@ use std::cell::RefCell;
 use std::io::{self, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use sbft::plant::Plant;
@@ -36,6 +38,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Takes rules of the protocol away, one at a time, and shows that some schedule fails.
+    Plants(plants::Plants),
     /// Runs the schedule of one seed.
     Run(run::Run),
     /// Runs many random schedules and stops at the first that fails.
@@ -46,6 +50,7 @@ enum Command {
 impl Command {
     fn run(self) -> Outcome {
         match self {
+            Self::Plants(command) => command.run(),
             Self::Run(command) => command.run(),
             Self::Swarm(command) => command.run(),
         }
@@ -109,6 +114,22 @@ pub(crate) fn replicas(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(n) if (1..=31).contains(&n) => Ok(n),
         _ => Err(format!("`{text}` is no number of replicas: give 1 to 31; 4 is the usual one")),
+    }
+}
+
+/// Parses a length of time: 500ms, 60s, 10m or 2h.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let millis = match &text[split..] {
+        "ms" => 1,
+        "s" => 1000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => 0,
+    };
+    match text[..split].parse::<u64>() {
+        Ok(count) if count > 0 && millis > 0 && count < 1 << 32 => Ok(Duration::from_millis(count * millis)),
+        _ => Err(format!("`{text}` is no length of time: give one such as 500ms, 60s or 10m")),
     }
 }
 

@@ -1,0 +1,80 @@
+//! Does the simulator find what was planted?
+//!
+//! For one planted bug (`sbft::plant`) schedules are tried until a check fails: random ones as in
+//! any campaign, and by turns with them some aimed at the kind of bug ([`aim`]). The same schedule
+//! with the rule in force must pass: otherwise the check cried wolf.
+
+mod aim;
+
+use std::time::{Duration, Instant};
+
+use sbft::plant::Plant;
+
+use crate::plan::{Plan, Show};
+use crate::violation::Violation;
+
+pub use aim::aimed;
+
+/// What came of looking for one planted bug.
+#[derive(Clone, Debug)]
+pub struct Finding {
+    /// The bug.
+    pub plant: Plant,
+    /// Schedules tried.
+    pub seeds: u64,
+    /// How long that took, on one thread.
+    pub took: Duration,
+    /// The schedule that showed it.
+    pub found: Option<Found>,
+}
+
+/// A schedule that fails with the bug.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// Where it came from.
+    pub origin: Origin,
+    /// The schedule, without the bug.
+    pub plan: Plan,
+    /// The check that failed.
+    pub violation: Violation,
+    /// The check that fails without the bug too; none if all is well.
+    pub false_alarm: Option<Violation>,
+}
+
+/// Where a schedule came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Drawn from this seed, as in any campaign.
+    Drawn(u64),
+    /// Drawn from this seed and aimed at the bug.
+    Aimed(u64),
+}
+
+impl Origin {
+    /// The schedule.
+    pub fn plan(self, plant: Plant) -> Plan {
+        match self {
+            Self::Drawn(seed) => Plan::draw(seed),
+            Self::Aimed(seed) => aimed(plant, seed),
+        }
+    }
+}
+
+/// Tries schedules from `first_seed` on until a check fails or the time is up.
+pub fn hunt(plant: Plant, first_seed: u64, budget: Duration) -> Finding {
+    let began = Instant::now();
+    let mut seeds = 0;
+    while began.elapsed() < budget {
+        let seed = first_seed.wrapping_add(seeds / 2);
+        let origin = if seeds % 2 == 0 { Origin::Drawn(seed) } else { Origin::Aimed(seed) };
+        seeds += 1;
+        let plan = origin.plan(plant);
+        let Some(violation) = plan.clone().without_rule(plant).run(Show::default()).violation else {
+            continue;
+        };
+        let took = began.elapsed();
+        let false_alarm = plan.run(Show::default()).violation;
+        return Finding { plant, seeds, took, found: Some(Found { origin, plan, violation, false_alarm }) };
+    }
+    Finding { plant, seeds, took: began.elapsed(), found: None }
+}
