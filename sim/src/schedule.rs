@@ -7,6 +7,8 @@
 //! A schedule can also grow out of another, by mutations: [`Name`] has them all, so that the name
 //! alone reproduces the schedule, whatever search came upon it.
 
+mod weather;
+
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
@@ -15,7 +17,6 @@ use sbft::types::{Place, Time};
 
 use crate::byzantine::{AttackSpec, Span, Strategy, Trigger};
 use crate::draw::{Draws, Purpose, mix};
-use crate::network::{Conditions, Delay};
 use crate::plan::{Plan, Submission};
 use crate::swarm::profile::{Choice, Knob, Profile};
 use crate::world::{Fault, Settings, default_config};
@@ -173,7 +174,8 @@ impl Dice {
         let settings = self.settings(seed, n, profile);
         let (liars, twins) = self.liars(n, profile);
         let mut faults = self.partitions(n, heal_at, profile);
-        self.resets(n, heal_at, profile, &mut faults);
+        faults.extend(self.links(n, heal_at, profile));
+        faults.extend(self.clocks(n, heal_at, profile));
         for which in 0..profile.count(Knob::Crashes) {
             let body = self.below("crash body", which, n as u64) as usize;
             faults.push((Time(self.millis("crash at", which, 50, 3000)).min(heal_at), Fault::Crash(body)));
@@ -193,7 +195,9 @@ impl Dice {
             }
         }
         let submissions = self.submissions(n, heal_at, profile);
-        Plan { liars, twins, faults, submissions, ..Plan::quiet(settings, heal_at) }
+        let quiet = Plan::quiet(settings, heal_at);
+        let patience = self.with_slow_clocks(quiet.patience, profile);
+        Plan { liars, twins, faults, submissions, patience, ..quiet }
     }
 
     fn settings(&self, seed: u64, n: usize, profile: &Profile) -> Settings {
@@ -206,17 +210,6 @@ impl Dice {
             config.complain_timeout = share_of(config.complain_timeout, share);
             config.view_change_timeout = share_of(config.view_change_timeout, share);
         }
-        let conditions = Conditions {
-            tail_chance: profile.strength(Knob::Tail),
-            tail: self.millis("tail length", 0, 20, 800),
-            loss: profile.strength(Knob::Loss),
-            duplicate: profile.strength(Knob::Duplicate),
-            phase_cut: profile.strength(Knob::PhaseCut),
-            ..Conditions::clean(Delay::Exponential {
-                least: millis(profile.strength(Knob::LeastDelay)),
-                mean: millis(profile.strength(Knob::MeanDelay)),
-            })
-        };
         Settings {
             sync: match profile.value(Knob::SlowSync) {
                 Some(longest) => (Duration::from_millis(1), millis(longest)),
@@ -229,7 +222,7 @@ impl Dice {
             compact_rate: profile.strength(Knob::Compact),
             cut_count: 1 + self.below("cut count", 0, u64::from(config.max_message_count)) as usize,
             restarts: true,
-            conditions,
+            conditions: self.conditions(profile),
             config,
             ..Settings::calm(seed, n)
         }
@@ -273,50 +266,6 @@ impl Dice {
                 ..Trigger::default()
             },
             _ => Trigger::default(),
-        }
-    }
-
-    fn partitions(&self, n: usize, heal_at: Time, profile: &Profile) -> Vec<(Time, Fault)> {
-        let mut faults = Vec::new();
-        if n == 1 {
-            return faults;
-        }
-        for which in 0..profile.count(Knob::Partitions) {
-            let at = Time(self.millis("partition at", which, 0, 3000));
-            let until = at.after(self.millis("partition for", which, 20, 1200)).min(heal_at);
-            // Twins have the bodies above n; a mask draws for them too.
-            let side = match self.below("partition kind", which, 3) {
-                0 => 1 << self.below("isolated", which, n as u64),
-                _ => self.draws.bits(Purpose::Plan, &[name("side"), which]),
-            };
-            if at >= heal_at {
-                continue;
-            }
-            faults.push((at, Fault::Cut(side, !side)));
-            faults.push((until, Fault::Mend(side, !side)));
-            if !self.chance("one way", which, 0.4) {
-                faults.push((at, Fault::Cut(!side, side)));
-                faults.push((until, Fault::Mend(!side, side)));
-            }
-            if self.chance("noticed", which, 0.3) {
-                for (one, other) in pairs(n).filter(|(one, other)| side >> one & 1 != side >> other & 1) {
-                    faults.push((at, Fault::LinkDown(one, other)));
-                    faults.push((until, Fault::LinkUp(one, other)));
-                }
-            }
-        }
-        faults
-    }
-
-    fn resets(&self, n: usize, heal_at: Time, profile: &Profile, faults: &mut Vec<(Time, Fault)>) {
-        let links = pairs(n).count() as u64;
-        for which in 0..if links == 0 { 0 } else { profile.count(Knob::Resets) } {
-            let at = Time(self.millis("reset at", which, 10, 3000)).min(heal_at);
-            let until = at.after(self.millis("reset for", which, 1, 150)).min(heal_at);
-            let link = self.below("reset link", which, links) as usize;
-            let (one, other) = pairs(n).nth(link).expect("drawn below their number");
-            faults.push((at, Fault::LinkDown(one, other)));
-            faults.push((until, Fault::LinkUp(one, other)));
         }
     }
 

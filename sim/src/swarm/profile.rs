@@ -33,7 +33,7 @@ pub enum Knob {
     PhaseCut,
     /// How many partitions.
     Partitions,
-    /// How many times a link is reset: both ends notice, packets are not lost.
+    /// How many times a link is reset: both ends notice, and what is under way is lost.
     Resets,
     /// How often an output of a replica is the one it crashes at.
     CrashRate,
@@ -83,6 +83,28 @@ pub enum Knob {
     MessageCount,
     /// Replicas lose patience after this share of the usual time.
     Impatience,
+    /// Delays of another distribution: lan, metro, wan, lognormal, uniform, constant, Pareto.
+    OddDelays,
+    /// How often a packet is kept back until others have overtaken it.
+    Reorder,
+    /// Packets of one stream keep their order.
+    Fifo,
+    /// Bytes a second on a link; the strongest is the narrowest.
+    Bandwidth,
+    /// Packets under way on a link.
+    Queue,
+    /// How often a link is clogged.
+    Clog,
+    /// How many links fare worse than the others.
+    SlowLinks,
+    /// How far clocks are off their rate, in millionths.
+    ClockRate,
+    /// How far one clock's rate drifts, in millionths.
+    ClockDrift,
+    /// How often wall time jumps.
+    WallJumps,
+    /// How often a replica stands still.
+    Pauses,
 }
 
 /// What belongs together, and can be asked for by name.
@@ -132,7 +154,7 @@ const HALF: f64 = 0.5;
 const ALWAYS: f64 = 1.0;
 
 /// In the order of [`Knob`].
-static RANGES: [Range; 32] = [
+static RANGES: [Range; 43] = [
     range(Knob::LeastDelay, Family::Rules, 0.1, 10.0, ALWAYS),
     range(Knob::MeanDelay, Family::Rules, 0.1, 20.0, ALWAYS),
     range(Knob::Tail, Family::Net, 0.002, 0.1, HALF),
@@ -165,6 +187,17 @@ static RANGES: [Range; 32] = [
     range(Knob::Outstanding, Family::Rules, 1.0, 5.5, ALWAYS),
     range(Knob::MessageCount, Family::Rules, 2.0, 14.0, ALWAYS),
     range(Knob::Impatience, Family::Client, 0.3, 0.9, 0.25),
+    range(Knob::OddDelays, Family::Net, 1.0, 1.0, 0.35),
+    range(Knob::Reorder, Family::Net, 0.01, 0.3, 0.25),
+    range(Knob::Fifo, Family::Rules, 1.0, 1.0, HALF),
+    range(Knob::Bandwidth, Family::Net, 3_000_000.0, 60_000.0, 0.15),
+    range(Knob::Queue, Family::Net, 400.0, 8.0, 0.15),
+    range(Knob::Clog, Family::Net, 0.01, 0.3, 0.25),
+    range(Knob::SlowLinks, Family::Net, 1.0, 3.99, 0.25),
+    range(Knob::ClockRate, Family::Clock, 50.0, 100_000.0, HALF),
+    range(Knob::ClockDrift, Family::Clock, 50.0, 100_000.0, HALF),
+    range(Knob::WallJumps, Family::Clock, 1.0, 3.99, HALF),
+    range(Knob::Pauses, Family::Clock, 1.0, 4.99, HALF),
 ];
 
 impl Knob {
