@@ -199,6 +199,9 @@ impl World {
             self.cut(body);
             self.arm(body);
         }
+        if let Some(coverage) = &mut self.coverage {
+            coverage.see(body, &self.bodies[body]);
+        }
     }
 
     /// Carries out outputs in order. False when the body died on the way.

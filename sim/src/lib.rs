@@ -8,6 +8,7 @@
 pub mod byzantine;
 pub mod checks;
 pub mod clock;
+mod coverage;
 pub mod disk;
 pub mod draw;
 mod driver;

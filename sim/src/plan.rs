@@ -14,6 +14,7 @@ use sbft::types::{Number, Place, Time, View};
 
 use crate::byzantine::{AttackSpec, Liar};
 use crate::checks::Seen;
+use crate::coverage::Coverage;
 use crate::expect::Expect;
 use crate::network::{Kind, Rule};
 use crate::trace::{Recording, What};
@@ -102,6 +103,8 @@ pub struct Report {
     pub hash: u64,
     /// What happened at least once.
     pub seen: Seen,
+    /// The abstract states that it went through, if they were to be counted.
+    pub states: Vec<u64>,
     /// All that happened, if it was to be kept.
     pub recording: Option<Box<Recording>>,
     /// How often each attack really acted.
@@ -122,6 +125,8 @@ pub struct Show {
     pub print: bool,
     /// Keep all events, for [`Report::recording`].
     pub record: bool,
+    /// Count the abstract states, for [`Report::states`].
+    pub cover: bool,
     /// Encodings that messages and records go through.
     pub encodings: Encodings,
 }
@@ -176,6 +181,7 @@ impl Plan {
         world.trace.print = show.print;
         world.trace.events = show.record.then(Vec::new);
         world.encodings = show.encodings;
+        world.coverage = show.cover.then(|| Coverage::new(&world.bodies));
         let envelopes = self.submissions.iter().map(|s| s.index + 1).max().unwrap_or(0);
         for _ in 0..envelopes {
             world.workload.submit_unnamed();
@@ -231,6 +237,7 @@ impl Plan {
                 settled_after,
                 hash: crate::draw::mix(world.trace.hash(), world.checks.chain_digest()),
                 seen: world.checks.seen,
+                states: world.coverage.take().map_or_else(Vec::new, Coverage::into_states),
                 recording: None,
                 attacks: BTreeMap::new(),
             },
@@ -265,6 +272,7 @@ impl Plan {
             settled_after: Duration::ZERO,
             hash: 0,
             seen: Seen::default(),
+            states: Vec::new(),
             recording: None,
             attacks: BTreeMap::new(),
         }

@@ -20,6 +20,7 @@ use sbft::types::{Candidate, Digest, Era, Number, Place, Time, View};
 use crate::byzantine::Liar;
 use crate::checks::Checks;
 use crate::clock::Clock;
+use crate::coverage::Coverage;
 use crate::disk::{BlockStore, Log};
 use crate::draw::{Draws, Purpose, mix};
 use crate::network::{Conditions, Delay, Kind, Network, Packet, Partition, Ticket};
@@ -345,6 +346,8 @@ pub struct World {
     pub(crate) healed: bool,
     pub(crate) violation: Option<Violation>,
     pub(crate) output_buffer: Vec<Output>,
+    /// Counts abstract states, if anybody wants to know.
+    pub(crate) coverage: Option<Coverage>,
     /// Events carried out.
     pub events: u64,
 }
@@ -407,6 +410,7 @@ impl World {
             healed: false,
             violation: None,
             output_buffer: Vec::new(),
+            coverage: None,
             events: 0,
             bodies,
             settings,

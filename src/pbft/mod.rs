@@ -335,6 +335,8 @@ pub struct Probe {
     pub committed: Number,
     /// Highest accepted number in this view.
     pub accepted: Number,
+    /// Highest prepared number in this view.
+    pub prepared: Number,
     /// Numbers in flight.
     pub in_flight: usize,
     /// Valid candidates waiting to be proposed, of all origins.
@@ -499,6 +501,7 @@ impl Replica {
             primary: self.primary(),
             committed: self.tip.number,
             accepted: self.accepted_top,
+            prepared: self.prepared_top,
             in_flight: (self.accepted_top.0 - self.tip.number.0) as usize,
             waiting: self.pool.waiting(),
             candidates_held: self.pool.len(),

@@ -64,6 +64,7 @@ impl SbftChain {
                 primary: View(0).primary(rules.n),
                 committed: recovered.tip.number,
                 accepted: recovered.tip.number,
+                prepared: recovered.tip.number,
                 in_flight: 0,
                 waiting: 0,
                 candidates_held: 0,
