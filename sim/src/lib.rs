@@ -18,6 +18,7 @@ pub mod network;
 mod outside;
 pub mod plan;
 pub mod plants;
+pub mod report;
 pub mod schedule;
 pub mod script;
 pub mod signing;
