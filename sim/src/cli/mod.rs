@@ -5,6 +5,7 @@
 //! `plants`, `attacks` and `diff` come this way from the people who write them.)
 
 mod exit;
+mod output;
 mod plants;
 mod run;
 mod swarm;

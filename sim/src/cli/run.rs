@@ -6,6 +6,7 @@ use sbft_sim::plan::{Plan, Report, Show};
 use sbft_sim::schedule::{Name, Schedule};
 use sbft_sim::swarm::profile;
 
+use super::output::Output;
 use super::{Exit, Outcome, say};
 
 #[derive(Args)]
@@ -24,6 +25,8 @@ pub(crate) struct Run {
     /// Run it twice and compare the hashes of all events.
     #[arg(long)]
     verify_determinism: bool,
+    #[command(flatten)]
+    output: Output,
 }
 
 /// What the command line fixes about a schedule.
@@ -70,7 +73,9 @@ impl Run {
         if self.plan {
             say(&format!("{plan:#?}\n"))?;
         }
-        let report = plan.run(Show { print: self.trace, ..Show::default() });
+        let mut report = plan.run(self.output.show(Show { print: self.trace, ..Show::default() }));
+        let title = format!("seed {}", self.seed);
+        self.output.write(&mut report, &title, &self.choice.reproduce(&self.seed))?;
         say(&text(&self.seed, &self.choice, &report))?;
         if self.verify_determinism {
             let again = plan.run(Show::default());

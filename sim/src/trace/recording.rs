@@ -43,6 +43,13 @@ impl Recording {
         Ok(Self { header, events })
     }
 
+    /// Says what ran and how to run it again.
+    pub fn entitle(&mut self, title: &str, reproduce: &str) {
+        self.header.title = title.to_owned();
+        self.header.reproduce = reproduce.to_owned();
+        self.header.commit = crate::report::commit().to_owned();
+    }
+
     /// What the bodies are called.
     pub fn names(&self) -> Vec<String> {
         self.header.bodies.iter().map(|body| body.name.clone()).collect()

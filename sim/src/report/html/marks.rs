@@ -9,7 +9,6 @@ use crate::trace::What;
 /// A label beside a lane. What a replica does stands left of it, what it knows right of it.
 #[derive(Clone, Debug)]
 pub(super) struct Mark {
-    pub(super) event: u64,
     pub(super) at: u64,
     pub(super) body: usize,
     pub(super) left: bool,
@@ -82,7 +81,6 @@ pub(super) fn marks(story: &Story<'_>, limit: usize) -> Vec<Mark> {
     for event in &story.recording.events {
         let Some(body) = event.body else { continue };
         let mark = |left, class, sign, verb: &str, objects: Vec<String>, tail: String| Mark {
-            event: event.id,
             at: event.at,
             body,
             left,
