@@ -14,7 +14,8 @@
 //! 3. `prepare`: a quorum (`quorum`) of prepares, with the number below prepared or committed, is a
 //!    certificate; the replica broadcasts a commit, which is its signature over the block.
 //! 4. `commit`: a quorum of commits of one view, with the block below committed, is a block.
-//! 5. `suspicion`: a primary that is silent, slow, censoring or caught lying is given up on.
+//! 5. `suspicion`: a primary that is silent, slow or censoring is complained about (`complaint`), and
+//!    given up on when a quorum complains; one that is caught lying, at once.
 //! 6. `view_change`: a replica asks for the next view, with what it committed and prepared.
 //! 7. `new_view`: a quorum of view-changes fixes what the next view must propose again.
 //! 8. `status`, `fetch`, `catch_up`: messages, candidates and blocks that went missing.
@@ -26,6 +27,7 @@
 
 mod catch_up;
 mod commit;
+mod complaint;
 mod dedup;
 mod fetch;
 pub mod message;
@@ -50,6 +52,7 @@ use crate::types::{
     BlockCertificate, Candidate, CommittedBlock, Digest, Number, Place, RequestId, Time, Verified, View,
 };
 use catch_up::Asked;
+use complaint::Complaint;
 use dedup::Dedup;
 use fetch::Fetches;
 use message::{
@@ -263,6 +266,18 @@ pub enum Note {
         /// Envelopes in it.
         envelopes: usize,
     },
+    /// This replica complains about the primary of `view`, and goes on voting there.
+    Complains {
+        /// The view.
+        view: View,
+        /// Why, for people.
+        reason: String,
+    },
+    /// What it complained about is gone.
+    Withdrew {
+        /// The view.
+        view: View,
+    },
     /// This replica gave up on the primary and asks for `view`.
     Suspected {
         /// The view asked for.
@@ -329,6 +344,8 @@ pub struct Probe {
     pub view: View,
     /// It votes in that view.
     pub active: bool,
+    /// It complains about the view's primary.
+    pub complains: bool,
     /// The view's primary.
     pub primary: Place,
     /// Last committed number.
@@ -418,6 +435,14 @@ pub struct Replica {
     asked: Option<Asked>,
     next_source: Place,
 
+    complaint: Complaint,
+    /// Proof of the lie for which this replica left a view: whoever is still there must hear it.
+    proof: Option<Offence>,
+    /// How often in a row, and for which missed tick last, this replica's own stall was excused.
+    excuses: u32,
+    excused_for: Option<Time>,
+    /// When its view-change was last asked to be signed.
+    asked_at: Time,
     accused: BTreeSet<(Place, u8)>,
     last_progress: Time,
     work_since: Option<Time>,
@@ -449,6 +474,7 @@ impl Replica {
         if self.halted {
             return;
         }
+        self.excuse_stall();
         match input {
             Input::Message { from, message } => self.on_message(from, message.into_inner(), outputs),
             Input::Candidate { from, candidate, config_sequence } => {
@@ -498,6 +524,7 @@ impl Replica {
         Probe {
             view: self.view,
             active: self.phase == Phase::Active && self.config.role == Role::Voter,
+            complains: self.complains(),
             primary: self.primary(),
             committed: self.tip.number,
             accepted: self.accepted_top,

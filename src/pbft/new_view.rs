@@ -203,6 +203,7 @@ impl Replica {
         self.chosen = None;
         self.entered = Some((new_view, outcome));
         self.change_deadline = None;
+        self.proof = None;
         self.note_progress();
         self.view_began();
         self.try_activate(out);

@@ -54,6 +54,8 @@ pub(super) struct Watch {
     pub(super) forwards: u32,
     pub(super) forwarded: Time,
     pub(super) first_forwarded: Time,
+    /// How often it was due to be sent while this replica was alone with it.
+    pub(super) alone: u32,
     /// Candidates ordered before it was sent for the second time.
     pub(super) passed_from: u64,
 }

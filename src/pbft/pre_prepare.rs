@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::message::{MAX_CANDIDATES, PrePrepare, Prepare, PrepareVote, Proposal};
+use super::complaint::Reason;
+use super::message::{MAX_CANDIDATES, Message, PrePrepare, Prepare, PrepareVote, Proposal};
 use super::{Output, Phase, Replica};
 use crate::plant::Plant;
 use crate::types::{Number, Place, View};
@@ -76,9 +77,12 @@ impl Replica {
         let Some(proposal) = slot.pending.get(&self.view).map(|pending| Arc::clone(&pending.proposal)) else {
             return false;
         };
-        if let Err(Fault(reason)) = self.check_form(&proposal) {
-            self.suspect(reason, out);
+        let parent = self.parent_hash();
+        if slot.refused == Some((self.view, parent)) {
             return false;
+        }
+        if let Err(Fault(reason)) = self.check_form(&proposal) {
+            return self.refuse(number, reason, out);
         }
         if !self.hold_or_fetch(&proposal, number) {
             return false;
@@ -107,14 +111,27 @@ impl Replica {
             None
         };
         if let Some(fault) = fault {
-            self.suspect(format!("the proposal {number} {fault}"), out);
-            return false;
+            return self.refuse(number, format!("the proposal {number} {fault}"), out);
         }
         let mut known = self.known(proposal);
         known.content = Some(Arc::new(content));
         self.slots.entry(number).or_default().pending.remove(&self.view);
         self.accept(known, out);
         true
+    }
+
+    /// The proposal is wrong: this replica votes for nothing here in this view, and complains. The
+    /// others get the proposal as it is, signed by the primary: they will find the same, or that they
+    /// were told something else, which is an offence. False: nothing was accepted.
+    fn refuse(&mut self, number: Number, reason: String, out: &mut Vec<Output>) -> bool {
+        let parent = self.parent_hash();
+        let slot = self.slots.entry(number).or_default();
+        slot.refused = Some((self.view, parent));
+        if let Some(wrong) = slot.pending.get(&self.view) {
+            out.push(Output::TellAll(Message::PrePrepare(wrong.clone())));
+        }
+        self.raise(Reason::Fault, || reason, out);
+        false
     }
 
     fn check_form(&self, proposal: &Proposal) -> Result<(), Fault> {

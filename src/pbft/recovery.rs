@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::complaint::Complaint;
 use super::dedup::Dedup;
 use super::fetch::Fetches;
 use super::message::{CommitVote, NewView, PrepareVote, PreparedCertificate, Proposal, Unsigned};
@@ -66,6 +67,11 @@ impl Replica {
             behind_since: None,
             asked: None,
             next_source: Place(0),
+            complaint: Complaint::default(),
+            proof: None,
+            excuses: 0,
+            excused_for: None,
+            asked_at: now,
             accused: BTreeSet::new(),
             last_progress: now,
             work_since: None,

@@ -51,6 +51,8 @@ pub(super) struct Slot {
     pub(super) certified: Option<Certified>,
     /// Proposals that arrived before they could be accepted, of this view and the next.
     pub(super) pending: BTreeMap<View, PrePrepare>,
+    /// The view whose proposal here was found wrong, on top of this parent: it is not looked at again.
+    pub(super) refused: Option<(View, Digest)>,
     /// What the current view's new-view proposes again here, while it is not accepted.
     pub(super) reproposed: Option<Arc<Proposal>>,
     /// By view, then signer: digest and signature. The primary's pre-prepare is its prepare.

@@ -28,6 +28,12 @@ pub(super) struct Peer {
     /// The view-change or new-view is not sent to it again before this, after so many times.
     pub(super) next_view_repair: Time,
     pub(super) view_repairs: u32,
+    /// When it was heard of last.
+    pub(super) heard: Time,
+    /// Since when it has waited in a higher view than this replica's, and how often a view was given
+    /// up for its sake.
+    pub(super) stranded_since: Option<Time>,
+    pub(super) handovers: u32,
     /// Bytes of candidates sent to it in this interval.
     pub(super) served: u64,
 }
@@ -40,6 +46,7 @@ impl Replica {
             view: self.view,
             active: self.phase == Phase::Active && self.config.role == Role::Voter,
             follows: self.config.role != Role::Voter,
+            complains: self.complains(),
             committed: self.tip.number,
             accepted: above(self.accepted_top),
             prepared: above(self.prepared_top),
@@ -52,12 +59,15 @@ impl Replica {
             return;
         }
         self.status_due = self.now.after(self.config.status_interval);
-        out.push(Output::TellAll(Message::Status(self.status())));
         for peer in &mut self.peers {
             peer.served = 0;
         }
+        self.ask_again(out);
         self.watch_waiting(out);
         self.judge_speed(out);
+        self.watch_stranded(out);
+        self.weigh_complaints(out);
+        out.push(Output::TellAll(Message::Status(self.status())));
     }
 
     /// A link came up or went down.
@@ -65,7 +75,11 @@ impl Replica {
         if peer == self.config.me || peer.index() >= self.config.n {
             return;
         }
-        self.peers[peer.index()].down = !up;
+        let known = &mut self.peers[peer.index()];
+        known.down = !up;
+        if !up && let Some(status) = &mut known.status {
+            status.complains = false; // that was then
+        }
         if up {
             out.push(Output::Tell(peer, Message::Status(self.status())));
         }
@@ -83,6 +97,7 @@ impl Replica {
         let peer = &mut self.peers[from.index()];
         // A lower number than before is a restart from an older ledger: what it says now counts.
         peer.claimed = status.committed;
+        peer.heard = self.now;
         let before = peer.status.replace(status.clone());
         // Stuck since the last time: what is merely under way is not sent twice.
         let stuck =
@@ -93,6 +108,7 @@ impl Replica {
         if stuck && status.active && status.view == self.view {
             self.repair_votes(from, &status, out);
         }
+        self.weigh_complaints(out);
         self.try_catch_up(out);
     }
 
@@ -121,6 +137,11 @@ impl Replica {
         let pause = self.config.status_interval * (1 << peer.view_repairs.min(VIEW_REPAIR_DOUBLINGS));
         peer.next_view_repair = self.now.after(pause);
         peer.view_repairs += 1;
+        if status.view < self.view
+            && let Some(proof) = &self.proof
+        {
+            out.push(Output::Tell(to, Message::Offence(proof.clone())));
+        }
         out.push(Output::Repeat(to, message));
     }
 
@@ -141,6 +162,11 @@ impl Replica {
         for (number, slot) in self.slots.range(status.committed.next()..) {
             if *number > last {
                 break;
+            }
+            if slot.refused.is_some_and(|(refused_in, _)| refused_in == view)
+                && let Some(wrong) = slot.pending.get(&view)
+            {
+                out.push(Output::Repeat(to, Message::PrePrepare(wrong.clone())));
             }
             let prepares = slot.prepares.get(&view);
             if *number > status.accepted

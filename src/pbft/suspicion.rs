@@ -1,4 +1,4 @@
-//! When a replica gives up on a primary: silent, slow, censoring, or caught lying.
+//! When a replica turns against a primary: silent, slow, censoring, or caught lying.
 //!
 //! Never for plain age: under overload an honest primary has a backlog, and overload must not
 //! cause view changes. Before it complains a replica makes sure that the primary has the candidate.
@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use super::complaint::Reason;
 use super::message::{Message, Offence, Proposal};
 use super::{Output, Phase, Replica};
 use crate::plant::Plant;
@@ -52,6 +53,8 @@ impl Replica {
     /// Something committed or a view began: the complaint clock starts again.
     pub(super) fn note_progress(&mut self) {
         self.last_progress = self.now;
+        self.excuses = 0;
+        self.withdraw(Reason::Stalled);
     }
 
     /// Keeps track of whether any work waits.
@@ -70,6 +73,7 @@ impl Replica {
         }
         let since = self.work_since?.max(self.last_progress).max(self.complaint_put_off);
         let watched = self.phase != Phase::Leaving && self.primary() != self.config.me && self.votes();
+        let watched = watched && !self.complaint.has(Reason::Stalled);
         watched.then(|| since.after(self.complain_timeout()))
     }
 
@@ -81,7 +85,7 @@ impl Replica {
         backed_off(self.config.complain_timeout, self.failed_views, self.config.view_change_timeout_cap)
     }
 
-    /// Suspects a primary under which nothing commits while work waits.
+    /// Complains about a primary under which nothing commits while work waits.
     pub(super) fn complain(&mut self, out: &mut Vec<Output>) {
         if self.complaint_due().is_none_or(|due| due > self.now) {
             return;
@@ -95,7 +99,7 @@ impl Replica {
             }
         }
         if sent {
-            return self.suspect("nothing commits while work waits".to_owned(), out);
+            return self.raise(Reason::Stalled, || "nothing commits while work waits".to_owned(), out);
         }
         // The primary may not have it. It gets it now, and half the time again.
         for digest in heads {
@@ -105,12 +109,13 @@ impl Replica {
     }
 
     /// Looks at the first of each origin's line: sends it to the primary if it is overdue there, and
-    /// suspects a primary that had it and passed it over again and again.
+    /// complains about a primary that had it and passed it over again and again.
     pub(super) fn watch_waiting(&mut self, out: &mut Vec<Output>) {
         let (view, ordered, me) = (self.view, self.ordered, self.config.me);
         let watched = self.primary() != me && self.phase != Phase::Leaving && self.votes();
         let limit = self.config.n as u64 * self.config.outstanding as u64;
         let stalled = self.now.since(self.last_progress) >= self.config.forward_timeout;
+        let mut passed_over = None;
         for digest in self.pool.heads() {
             let Some((watch, candidate, arrived)) = self.pool.watch(&digest, view, ordered) else { continue };
             // The origin first; the others step in when it does not.
@@ -120,21 +125,31 @@ impl Replica {
             let overdue = ordered - watch.began > watch.ahead;
             let passed = ordered.saturating_sub(watch.passed_from);
             if watched && watch.forwards >= 2 && passed > limit {
-                return self.suspect(format!("candidate {digest} was passed over by {passed} others"), out);
+                passed_over = Some((digest, passed));
             }
             if waited && (stalled || overdue) {
                 self.forward(&digest, out);
             }
         }
+        match passed_over {
+            Some((digest, passed)) => {
+                let text = || format!("candidate {digest} was passed over by {passed} others");
+                self.raise(Reason::PassedOver, text, out);
+            }
+            None => self.withdraw(Reason::PassedOver),
+        }
     }
 
     /// Sends a waiting candidate to the primary. A replica that is in no active view, and so may be
-    /// behind or ahead of the others, sends it to the primaries that the others follow too, and now
-    /// and then to everyone: if the primary censors it, others must hold it to complain as well.
+    /// behind or ahead of the others, sends it to the primaries that the others follow too. One that
+    /// is, or whose complaint nobody shares, sends it to everyone now and then: if the primary censors
+    /// it, others must hold it to complain as well.
     fn forward(&mut self, digest: &Digest, out: &mut Vec<Output>) {
         let (view, ordered, me, n, now) = (self.view, self.ordered, self.config.me, self.config.n, self.now);
         let (votes, leaving) = (self.votes(), self.phase == Phase::Leaving);
         let no_quorum_left = self.change_deadline.is_none();
+        let unheard = self.complaint.is_alone(now, self.config.status_interval);
+        let alone = !votes || leaving && no_quorum_left || unheard;
         let mut targets = vec![view.primary(n)];
         if self.phase != Phase::Active || !self.votes() {
             let others =
@@ -149,9 +164,11 @@ impl Replica {
         }
         watch.forwards += 1;
         watch.forwarded = now;
-        let alone = !votes || leaving && no_quorum_left;
-        if alone && (watch.forwards.is_power_of_two() || watch.forwards.is_multiple_of(SPREAD_EVERY)) {
-            targets = (0..n as u16).map(Place).collect();
+        if alone {
+            watch.alone += 1;
+            if watch.alone.is_power_of_two() || watch.alone.is_multiple_of(SPREAD_EVERY) {
+                targets = (0..n as u16).map(Place).collect();
+            }
         }
         if watch.forwards == 2 {
             watch.passed_from = ordered;
@@ -188,7 +205,7 @@ impl Replica {
         }
     }
 
-    /// Suspects a primary that proposes, but takes many times a round for it.
+    /// Complains about a primary that proposes, but takes many times a round for it.
     pub(super) fn judge_speed(&mut self, out: &mut Vec<Output>) {
         if self.phase != Phase::Active
             || self.config.slow_primary_factor == 0
@@ -199,7 +216,10 @@ impl Replica {
         let (Some(delay), Some(round)) = (self.delays.median(), self.rounds.median()) else { return };
         let floor = DELAY_FLOOR.max(self.config.complain_timeout / 4);
         if delay > floor && delay > round.saturating_mul(self.config.slow_primary_factor) {
-            self.suspect(format!("the primary takes {delay:?} to propose, a round takes {round:?}"), out);
+            let text = || format!("the primary takes {delay:?} to propose, a round takes {round:?}");
+            self.raise(Reason::Slow, text, out);
+        } else {
+            self.withdraw(Reason::Slow);
         }
     }
 
@@ -228,21 +248,31 @@ impl Replica {
         if liar == self.config.me {
             return; // it was this key that signed: nothing that this replica could learn from
         }
-        if self.accused.insert((liar, kind)) {
+        let deposes = view == self.view
+            && liar == self.primary()
+            && self.votes()
+            // Of one that is not in office yet, only an invalid new-view says that it never will be.
+            && (self.phase != Phase::Leaving || kind == 2);
+        let news = self.accused.insert((liar, kind));
+        if news {
             out.push(Output::Accuse(offence.clone()));
-            out.push(Output::TellAll(Message::Offence(offence)));
         }
-        if view == self.view && liar == self.primary() {
-            match self.phase {
-                // An invalid new-view for the view asked for: its primary will not lead it.
-                Phase::Leaving if kind == 2 && self.votes() => self.leave_for(view.next(), out),
-                Phase::Leaving => {}
-                Phase::Active | Phase::Entering => self.suspect(format!("{liar} lied"), out),
+        if news || deposes {
+            out.push(Output::TellAll(Message::Offence(offence.clone())));
+        }
+        if deposes {
+            // Nobody must be left in the view that this replica leaves alone: the proof goes with its
+            // view-change to whoever is still there.
+            self.proof = Some(offence);
+            if self.phase == Phase::Leaving {
+                self.leave_for(view.next(), out);
+            } else {
+                self.suspect(format!("{liar} lied"), out);
             }
         }
     }
 
-    /// A candidate is invalid: nobody waits for it, and a primary that proposes it is suspected.
+    /// A candidate is invalid: nobody waits for it, and a primary that proposes it is complained about.
     pub(super) fn on_invalid_candidate(
         &mut self,
         from: Place,
@@ -250,6 +280,10 @@ impl Replica {
         sequence: u64,
         out: &mut Vec<Output>,
     ) {
+        if sequence == self.config.config_sequence && self.pool.valid(&digest).is_some() {
+            // The same bytes under the same configuration were found valid: this is no verdict on them.
+            return out.push(Output::Release { origin: from, digest });
+        }
         if !self.pool.finish(&digest, out) {
             out.push(Output::Release { origin: from, digest });
         }
@@ -262,7 +296,7 @@ impl Replica {
             self.slots.range(self.tip.number.next()..).filter_map(|(_, slot)| slot.pending.get(&self.view));
         let mut named = named.flat_map(|pending| &pending.proposal.candidates);
         if self.phase == Phase::Active && named.any(|candidate| candidate.digest == digest) {
-            self.suspect(format!("the primary proposed the invalid candidate {digest}"), out);
+            self.raise(Reason::Fault, || format!("the primary proposed the invalid candidate {digest}"), out);
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The protocol between a few replicas whose messages arrive at once, or as a seed decides.
 
 mod accept;
+mod complaint;
 mod harness;
 mod random;
 mod restart;

@@ -13,7 +13,8 @@ use crate::plant::Plant;
 use crate::types::{Number, Time, View};
 
 impl Replica {
-    /// Gives up on the primary of this view.
+    /// Gives up on the primary of this view, alone or not: only where it must be so. Whoever merely
+    /// wants for progress complains.
     pub(super) fn suspect(&mut self, reason: String, out: &mut Vec<Output>) {
         if self.votes() && self.phase != Phase::Leaving && !self.halted {
             out.push(Output::Note(Note::Suspected { view: self.view.next(), reason }));
@@ -47,12 +48,23 @@ impl Replica {
     pub(super) fn ask_for_view(&mut self, out: &mut Vec<Output>) {
         let body =
             ViewChange { view: self.view, base: self.tip.certificate.clone(), prepared: self.certificates() };
+        self.asked_at = self.now;
         // From this record on no vote for a lower view is cast, also not after a restart.
         let mut records = vec![Record::ViewChange(self.view)];
         if self.planted(Plant::ViewChangeNotPersisted) {
             records.clear();
         }
         self.promise(records, Unsigned::ViewChange(body), out);
+    }
+
+    /// Asks once more if the view-change never came back: its signer failed, or it was lost before it
+    /// was durable. Without it nobody would hear of it, and no clock would run.
+    pub(super) fn ask_again(&mut self, out: &mut Vec<Output>) {
+        let mine = self.view_changes.get(&self.config.me).map(|change| change.body.view);
+        let lost = self.phase == Phase::Leaving && self.votes() && mine != Some(self.view);
+        if lost && self.now.since(self.asked_at) >= self.config.view_change_timeout {
+            self.ask_for_view(out);
+        }
     }
 
     /// What an honest replica can have sent: certificates of views below, in order of number, above
@@ -93,6 +105,7 @@ impl Replica {
         }
         self.view_changes.insert(signer, change);
         self.weigh_view_changes(out);
+        self.weigh_complaints(out);
     }
 
     /// Joins a view that an honest replica asks for; starts the clock when a quorum asks.
@@ -124,8 +137,21 @@ impl Replica {
     }
 
     /// The view that a quorum asked for did not start in time.
+    ///
+    /// Unless f + 1 others vote in it: then an honest one does, and sends its new-view until it is
+    /// here. To go on alone would be to go where nobody comes.
     pub(super) fn on_change_deadline(&mut self, out: &mut Vec<Output>) {
         if self.phase == Phase::Leaving && self.change_deadline.is_some_and(|due| due <= self.now) {
+            let voting = self.peers.iter().filter(|peer| {
+                let status = peer.status.as_ref();
+                !peer.down
+                    && self.now.since(peer.heard) <= self.config.view_change_timeout
+                    && status.is_some_and(|status| status.view == self.view && status.active)
+            });
+            if voting.count() >= self.quorum.weak() {
+                self.change_deadline = Some(self.now.after(self.view_change_timeout()));
+                return;
+            }
             let view = self.view.next();
             out.push(Output::Note(Note::Suspected {
                 view,
@@ -137,7 +163,7 @@ impl Replica {
     }
 
     /// Doubles with each view that failed, up to the cap.
-    fn view_change_timeout(&self) -> std::time::Duration {
+    pub(super) fn view_change_timeout(&self) -> std::time::Duration {
         if self.planted(Plant::NoBackoff) {
             return self.config.view_change_timeout;
         }
@@ -173,6 +199,7 @@ impl Replica {
         self.work_since = self.work_since.map(|_| self.now);
         self.delays.clear();
         self.room_since = self.now;
+        self.forget_complaint();
         for peer in &mut self.peers {
             (peer.view_repairs, peer.next_view_repair) = (0, Time::ZERO);
         }

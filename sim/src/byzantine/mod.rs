@@ -440,6 +440,7 @@ impl Liar {
             view: View(status.view.0 + draw(0, 4)),
             active: draw(1, 2) == 0,
             follows: status.follows,
+            complains: draw(6, 4) == 0,
             committed: match draw(5, 8) {
                 0 => Number(1 << 60),
                 _ => Number(draw(2, 2 + 2 * (stage.store.last().0 + 1))),

@@ -121,6 +121,10 @@ pub enum What {
     Prepared { view: u64, number: u64 },
     /// The core has a block certificate.
     Committed { view: u64, number: u64, envelopes: Vec<String> },
+    /// The core complains about the view's primary, and goes on voting.
+    Complains { view: u64, reason: String },
+    /// The core complains no more.
+    Withdrew { view: u64 },
     /// The core asks for a view.
     Suspected { view: u64, reason: String },
     /// The core entered a view.

@@ -34,6 +34,8 @@ pub fn note(note: &Note, store: &BlockStore, workload: &Workload) -> What {
                 None => vec![format!("({envelopes} envelopes)")],
             },
         },
+        Note::Complains { view, reason } => What::Complains { view: view.0, reason: reason.to_string() },
+        Note::Withdrew { view } => What::Withdrew { view: view.0 },
         Note::Suspected { view, reason } => What::Suspected { view: view.0, reason: reason.to_string() },
         Note::EnteredView { view, primary, reproposed } => {
             What::Entered { view: view.0, primary: primary.0, reproposed: *reproposed as u64 }
@@ -127,6 +129,8 @@ impl What {
                 [only] if only.starts_with('(') => format!("committed #{number} in v{view} {only}"),
                 names => format!("committed #{number} in v{view}: {}", names.join(" ")),
             },
+            Self::Complains { view, reason } => format!("complains about v{view}: {reason}"),
+            Self::Withdrew { view } => format!("has no complaint about v{view} any more"),
             Self::Suspected { view, reason } => format!("asks for v{view}: {reason}"),
             Self::Entered { view, primary, reproposed } => {
                 format!("entered v{view} of r{primary}, {reproposed} proposed again")

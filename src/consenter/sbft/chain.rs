@@ -61,6 +61,7 @@ impl SbftChain {
             replica: Probe {
                 view: View(0),
                 active: false,
+                complains: false,
                 primary: View(0).primary(rules.n),
                 committed: recovered.tip.number,
                 accepted: recovered.tip.number,

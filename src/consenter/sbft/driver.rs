@@ -350,7 +350,13 @@ impl Driver {
             }
             Output::Accuse(offence) => self.notes.accuse(shared, &offence),
             Output::Note(note) => {
-                if matches!(note, Note::Suspected { .. } | Note::EnteredView { .. } | Note::Halted { .. }) {
+                if matches!(
+                    note,
+                    Note::Complains { .. }
+                        | Note::Suspected { .. }
+                        | Note::EnteredView { .. }
+                        | Note::Halted { .. }
+                ) {
                     self.snapshot_at = Instant::now() - SNAPSHOT_AGE;
                 }
                 self.notes.note(shared, note);
