@@ -19,6 +19,7 @@ mod outside;
 pub mod plan;
 pub mod plants;
 pub mod report;
+pub mod scenario;
 pub mod schedule;
 pub mod script;
 pub mod signing;

@@ -293,16 +293,12 @@ impl Network {
         if !self.connected(from, to) {
             return Fare::Lost(Lost::Partition);
         }
-        let mut given = None;
-        if let Some(rule) = self.rules.iter_mut().find(|rule| rule.takes(from, to, label)) {
-            if let Some(left) = &mut rule.left {
-                *left -= 1;
-            }
-            match rule.fate {
-                Fate::Drop => return Fare::Lost(Lost::Rule),
-                Fate::Delay(delay) => given = Some(delay),
-                Fate::Pass => {}
-            }
+        let (mut given, mut copy) = (None, None);
+        match self.rules.iter_mut().find_map(|rule| rule.take(from, to, label)) {
+            Some(Fate::Drop) => return Fare::Lost(Lost::Rule),
+            Some(Fate::Delay(delay)) => given = Some(delay),
+            Some(Fate::Copy(later)) => copy = Some(later),
+            Some(Fate::Pass) | None => {}
         }
         if self.cuts.iter().any(|cut| cut.stops(from, to, label)) {
             return Fare::Lost(Lost::Cut);
@@ -313,7 +309,14 @@ impl Network {
             return Fare::Goes(leg, None);
         }
         let conditions = Rc::clone(self.links[index].conditions.as_ref().unwrap_or(&self.conditions));
-        self.by_chance(now, (from, to), label, bytes, &conditions)
+        let fare = self.by_chance(now, (from, to), label, bytes, &conditions);
+        match (fare, copy) {
+            (Fare::Goes(leg, _), Some(later)) => {
+                let again = self.leg(index, leg.takes + later);
+                Fare::Goes(leg, Some(again))
+            }
+            (fare, _) => fare,
+        }
     }
 
     fn by_chance(

@@ -19,6 +19,8 @@ pub struct Rule {
     pub view: Option<View>,
     /// Number.
     pub number: Option<Number>,
+    /// How many packets it still lets pass before it takes the first.
+    pub skip: u32,
     /// How many packets it still takes; none means all.
     pub left: Option<u32>,
     /// What happens to them.
@@ -35,9 +37,26 @@ pub enum Fate {
     Pass,
     /// Takes exactly this long.
     Delay(Duration),
+    /// Arrives as it would, and a second time so much later.
+    Copy(Duration),
 }
 
 impl Rule {
+    /// What it does to this packet, if it is about it; counts it.
+    pub fn take(&mut self, from: usize, to: usize, label: &Label) -> Option<Fate> {
+        if !self.takes(from, to, label) {
+            return None;
+        }
+        if self.skip > 0 {
+            self.skip -= 1;
+            return None;
+        }
+        if let Some(left) = &mut self.left {
+            *left -= 1;
+        }
+        Some(self.fate)
+    }
+
     /// The rule is about this packet.
     pub fn takes(&self, from: usize, to: usize, label: &Label) -> bool {
         self.left != Some(0)
