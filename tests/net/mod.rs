@@ -88,6 +88,7 @@ impl Net {
             kinds: (!kinds.is_empty()).then(|| kinds.to_vec()),
             view,
             number: None,
+            skip: 0,
             left: None,
             fate,
         });
