@@ -46,6 +46,11 @@ impl Name {
         (child.mutations.len() <= MOST_MUTATIONS).then_some(child)
     }
 
+    /// It grew out of another one.
+    pub fn is_mutated(&self) -> bool {
+        !self.mutations.is_empty()
+    }
+
     /// The seed that it began with.
     pub fn seed(&self) -> u64 {
         self.seed

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use sbft_sim::plan::Report;
+use sbft_sim::violation::Class;
 
 /// An exit code with its meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -26,12 +27,16 @@ pub(crate) enum Exit {
 impl Exit {
     /// How a run of one schedule ends the process.
     pub(crate) fn of(report: &Report) -> Self {
-        match report.exit_code() {
-            0 => Self::Ok,
-            10 => Self::Safety,
-            11 => Self::Liveness,
-            12 => Self::Storm,
-            _ => Self::Panic,
+        report.violation.as_ref().map_or(Self::Ok, |violation| Self::of_class(violation.class))
+    }
+
+    /// How a failed check of this kind ends the process.
+    pub(crate) fn of_class(class: Class) -> Self {
+        match class {
+            Class::Safety => Self::Safety,
+            Class::Liveness => Self::Liveness,
+            Class::Storm => Self::Storm,
+            Class::Panic => Self::Panic,
         }
     }
 }

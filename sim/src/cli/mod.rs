@@ -7,6 +7,7 @@
 mod exit;
 mod output;
 mod plants;
+mod progress;
 mod run;
 mod swarm;
 

@@ -35,13 +35,13 @@ pub(crate) struct Choice {
     /// What may trouble a schedule: all, families (net, crash, disk, clock, byz, client), or where it
     /// is bent to (free, views, phases, catch-up, narrow, everywhere); several with commas between.
     #[arg(long, default_value_t)]
-    profile: profile::Choice,
+    pub(super) profile: profile::Choice,
     /// Replicas; drawn (mostly 4) if not given.
     #[arg(long, value_parser = super::replicas)]
-    n: Option<usize>,
+    pub(super) n: Option<usize>,
     /// Take this rule away (see src/plant.rs), to see whether the checks notice.
     #[arg(long, value_parser = super::plant)]
-    plant: Option<Plant>,
+    pub(super) plant: Option<Plant>,
 }
 
 impl Choice {
