@@ -111,10 +111,11 @@ impl World {
         state.log.crash(records);
         state.store.crash(blocks);
         self.down(body);
-        let records = self.bodies[body].log.len();
-        let liar = self.bodies[body].liar.as_ref();
-        if let Some(kept) = liar.and_then(|liar| liar.rolls_back(draws, &key, records)) {
-            self.bodies[body].log.roll_back(kept);
+        if !self.bodies[body].is_honest() {
+            let log = self.bodies[body].log.records();
+            if let Some(Some(other)) = self.on_stage(body, |liar, stage| liar.after_crash(stage, log)) {
+                self.bodies[body].log.compact(other);
+            }
         }
         if self.settings.restarts || down_for.is_some() {
             let (low, high) = self.settings.restart;

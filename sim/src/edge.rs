@@ -9,13 +9,13 @@ use sbft::pbft::Input;
 use sbft::pbft::message::Message;
 use sbft::types::{Candidate, Number, Place};
 
-use crate::byzantine::{Act, Stage};
+use crate::byzantine::{Act, Left, Liar, Stage, Wish};
 use crate::draw::Purpose;
 use crate::network::{Letter, Packet, Ticket, label};
 use crate::signing;
 use crate::trace::{self, What};
 use crate::violation::{Class, Violation};
-use crate::world::{Event, Parcel, World};
+use crate::world::{Event, Fault, Parcel, World};
 
 /// Blocks that a replica sends in answer to one request.
 const BLOCKS_PER_ANSWER: u64 = 16;
@@ -45,7 +45,8 @@ impl World {
             }
         } else {
             let letter = self.letter(message);
-            self.on_stage(body, |liar, stage, acts| liar.say(stage, &letter, to, acts));
+            let acts = self.on_stage(body, |liar, stage| liar.say(stage, &letter, to));
+            self.perform(body, acts.unwrap_or_default());
         }
     }
 
@@ -54,7 +55,8 @@ impl World {
         if self.bodies[body].is_honest() {
             self.transmit(body, to, packet, Duration::ZERO);
         } else {
-            self.on_stage(body, |liar, stage, acts| liar.post(stage, to, packet, acts));
+            let acts = self.on_stage(body, |liar, stage| liar.post(stage, to, packet));
+            self.perform(body, acts.unwrap_or_default());
         }
     }
 
@@ -65,30 +67,47 @@ impl World {
 
     pub(crate) fn wake(&mut self, body: usize) {
         if self.bodies[body].is_up() {
-            self.on_stage(body, |liar, stage, acts| liar.wake(stage, acts));
+            self.on_stage(body, |liar, stage| liar.wake(stage));
         }
         self.schedule(Duration::from_millis(25), Event::Wake { body });
     }
 
-    /// Lets the body's liar act, and sends what it makes up.
-    fn on_stage(
+    /// Lets the body's liar act, and does what it wants done; what `play` gives back is not sent.
+    pub(crate) fn on_stage<T>(
         &mut self,
         body: usize,
-        play: impl FnOnce(&mut crate::byzantine::Liar, &mut Stage<'_>, &mut Vec<Act>),
-    ) {
-        let Some(mut liar) = self.bodies[body].liar.take() else { return };
-        let mut acts = Vec::new();
-        let mut stage = Stage {
-            now: self.now,
-            draws: self.draws,
-            keys: &self.keys,
-            workload: &mut self.workload,
-            store: &self.bodies[body].store,
-            n: self.settings.n,
-            healed: self.healed,
-        };
-        play(&mut liar, &mut stage, &mut acts);
+        play: impl FnOnce(&mut Liar, &mut Stage<'_>) -> T,
+    ) -> Option<T> {
+        let mut liar = self.bodies[body].liar.take()?;
+        let when = (self.now, self.healed);
+        let config = &self.settings.config;
+        let mut stage =
+            Stage::new(body, &self.bodies, self.draws, &self.keys, &mut self.workload, config, when);
+        let colludes = liar.has("collude");
+        stage.known = if colludes { std::mem::take(&mut self.colluders) } else { liar.take_known() };
+        let played = play(&mut liar, &mut stage);
+        let Left { known, acts, wishes, lies } = stage.leave();
+        if colludes {
+            self.colluders = known;
+        } else {
+            liar.give_known(known);
+        }
+        for (attack, times) in lies {
+            self.trace.event(self.now, Some(body), || What::Lie {
+                attack: liar.attack_name(attack).to_owned(),
+                text: if times == 1 { String::new() } else { format!("{times} times") },
+            });
+        }
         self.bodies[body].liar = Some(liar);
+        self.perform(body, acts);
+        for wish in wishes {
+            self.grant(body, wish);
+        }
+        Some(played)
+    }
+
+    /// Sends what a liar says.
+    fn perform(&mut self, body: usize, acts: Vec<Act>) {
         for act in acts {
             // A lie that has no encoding, or none that a decoder accepts, cannot be told.
             if let (Packet::Message(letter), Some(through)) = (&act.packet, self.encodings.message)
@@ -97,6 +116,26 @@ impl World {
                 continue;
             }
             self.transmit(body, act.to, act.packet, act.delay);
+        }
+    }
+
+    fn grant(&mut self, body: usize, wish: Wish) {
+        match wish {
+            Wish::Crash(back_after) => {
+                // Not at once: its core may be in the middle of something.
+                self.schedule(Duration::ZERO, Event::Fault(Fault::Crash(body)));
+                self.schedule(back_after.max(Duration::from_micros(1)), Event::Fault(Fault::Restart(body)));
+            }
+            Wish::Flap(peer) => {
+                let peers: Vec<usize> = self.bodies_at(peer, body).collect();
+                for peer in peers {
+                    self.schedule(Duration::ZERO, Event::Fault(Fault::LinkDown(body, peer)));
+                    self.schedule(Duration::from_micros(1), Event::Fault(Fault::LinkUp(body, peer)));
+                }
+            }
+            Wish::Submit(place, index, variant) => {
+                self.schedule(Duration::ZERO, Event::Submit { place, index, variant });
+            }
         }
     }
 
@@ -146,9 +185,8 @@ impl World {
         });
         let place = self.bodies[from].place;
         if !self.bodies[body].is_honest() {
-            let mut heard = true;
-            self.on_stage(body, |liar, stage, acts| heard = liar.hear(stage, place, &packet, acts));
-            if !heard {
+            let heard = self.on_stage(body, |liar, stage| liar.hear(stage, place, &packet));
+            if heard == Some(false) {
                 self.unheard(body, from, sent, &packet, "turns a deaf ear");
                 return;
             }

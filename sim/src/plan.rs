@@ -239,7 +239,7 @@ impl Plan {
                 seen: world.checks.seen,
                 states: world.coverage.take().map_or_else(Vec::new, Coverage::into_states),
                 recording: None,
-                attacks: BTreeMap::new(),
+                attacks: world.acted(),
             },
             Err(cause) => {
                 let text = cause

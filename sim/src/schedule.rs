@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use sbft::types::{Place, Time};
 
-use crate::byzantine::{AttackSpec, Span, Strategy, Trigger};
+use crate::byzantine::{AttackSpec, Family, Span, Trigger, catalogue};
 use crate::draw::{Draws, Purpose, mix};
 use crate::plan::{Plan, Submission};
 use crate::swarm::profile::{Choice, Knob, Profile};
@@ -237,10 +237,12 @@ impl Dice {
         let f = (n - 1) / 3;
         let (mut liars, mut twins) = (Vec::new(), Vec::new());
         let Some(share) = profile.value(Knob::Liars) else { return (liars, twins) };
-        let all = || Strategy::NAMES.iter().map(|(_, name)| *name);
-        let mut attacks: Vec<&str> = all().filter(|name| profile.has(class(name))).collect();
+        // Twins have a knob of their own.
+        let all = || catalogue().iter().filter(|info| info.make.is_some() && info.name != "twins");
+        let mut attacks: Vec<&str> =
+            all().filter(|info| profile.has(class(info.family))).map(|info| info.name).collect();
         if attacks.is_empty() {
-            attacks = all().collect();
+            attacks = all().map(|info| info.name).collect();
         }
         for which in 0..((f as f64 * share) as u64).max(1).min(f as u64) {
             // Distinct places, often those that are primary soon.
@@ -318,18 +320,14 @@ fn pairs(n: usize) -> impl Iterator<Item = (usize, usize)> {
 }
 
 /// The class of attacks that a way to lie belongs to.
-fn class(attack: &str) -> Knob {
-    match attack {
-        "equivocate-halves" | "equivocate-one" | "propose-to-few" | "bad-proposals" | "silent-primary"
-        | "slow-primary" | "censor" => Knob::LieProposals,
-        "withhold-prepare" | "withhold-commit" | "selective-vote" | "vote-for-all" | "late-vote" => {
-            Knob::LieVotes
-        }
-        "stale-view-change" | "split-view-change" | "new-view-subset" | "new-view-split"
-        | "silent-new-primary" | "view-change-spam" => Knob::LieViews,
-        "forge-origin" | "late-to-primary" => Knob::LieCandidates,
-        "lying-status" | "lying-blocks" | "drip-blocks" => Knob::LieRepair,
-        _ => Knob::LieOtherwise,
+fn class(family: Family) -> Knob {
+    match family {
+        Family::Primary => Knob::LieProposals,
+        Family::Votes => Knob::LieVotes,
+        Family::Views => Knob::LieViews,
+        Family::Transfer => Knob::LieRepair,
+        Family::Resources => Knob::LieCandidates,
+        Family::Identity | Family::Meta => Knob::LieOtherwise,
     }
 }
 

@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use sbft::types::{Number, Place, View};
 
-use crate::byzantine::{Liar, Strategy};
+use crate::byzantine::{AttackSpec, Liar};
 use crate::network::{Fate, Kind, Rule};
 use crate::workload::index_of;
 use crate::world::{CrashWhen, Event, Settings, World};
@@ -106,12 +106,10 @@ impl Stage {
 
     fn liar(&mut self, rest: &[&str]) -> Result<(), String> {
         let (place, names) = rest.split_first().ok_or("liar: which replica?")?;
-        let strategies = names
-            .iter()
-            .map(|name| Strategy::named(name).ok_or_else(|| format!("liar: no strategy {name}")))
-            .collect::<Result<Vec<_>, _>>()?;
+        let specs: Vec<AttackSpec> = names.iter().map(|name| AttackSpec::named(name)).collect();
         let place = Place(number(place)? as u16);
-        self.liars.push((place, Liar::new(place, strategies)));
+        let liar = Liar::of(place, &specs).map_err(|text| format!("liar: {text}"))?;
+        self.liars.push((place, liar));
         Ok(())
     }
 

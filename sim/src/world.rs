@@ -17,7 +17,7 @@ use sbft::pbft::{Config, Input, Output, Record, Replica, Role};
 use sbft::plant::Plants;
 use sbft::types::{Candidate, Digest, Era, Number, Place, Time, View};
 
-use crate::byzantine::Liar;
+use crate::byzantine::{Attack, Knowledge, Liar, Trigger};
 use crate::checks::Checks;
 use crate::clock::Clock;
 use crate::coverage::Coverage;
@@ -339,6 +339,8 @@ pub struct World {
     pub encodings: Encodings,
     /// Crash bodies at these sends; each happens once.
     pub crash_when: Vec<CrashWhen>,
+    /// What the liars that collude know.
+    pub(crate) colluders: Knowledge,
     pub(crate) queue: BinaryHeap<Queued>,
     order: u64,
     /// Partitions that there were.
@@ -360,20 +362,25 @@ impl World {
         let n = settings.n;
         let keys = Keys::new(draws, settings.config.domain, n);
         let mut places: Vec<Place> = (0..n as u16).map(Place).collect();
-        places.extend(twins);
         let mut wrappers: BTreeMap<Place, Liar> = liars.into_iter().collect();
+        let attacks = wrappers.iter().filter(|(place, liar)| liar.has("twins") && !twins.contains(place));
+        places.extend(attacks.map(|(place, _)| *place));
+        places.extend(twins);
         for twin in twins {
-            wrappers.entry(*twin).or_insert_with(|| Liar::new(*twin, Vec::new()));
+            wrappers.entry(*twin).or_insert_with(|| Liar::honest_so_far(*twin));
         }
         let faulty: BTreeSet<Place> = wrappers.keys().copied().collect();
+        let mut second: Vec<Liar> = places[n..].iter().map(|place| wrappers[place].again()).collect();
+        second.reverse();
         let bodies: Vec<Body> = places
             .iter()
-            .map(|place| Body {
+            .enumerate()
+            .map(|(index, place)| Body {
                 place: *place,
                 core: None,
                 log: Log::new(settings.config.domain, n),
                 store: BlockStore::default(),
-                liar: wrappers.get(place).map(|liar| Box::new(liar.clone())),
+                liar: if index < n { wrappers.remove(place) } else { second.pop() }.map(Box::new),
                 role: Role::Voter,
                 incarnation: 0,
                 ordinal: 0,
@@ -397,6 +404,7 @@ impl World {
             keys,
             network,
             workload: Workload::default(),
+            colluders: Knowledge::default(),
             checks,
             trace: Trace::of(&bodies),
             kept: None,
@@ -415,6 +423,26 @@ impl World {
             bodies,
             settings,
         }
+    }
+
+    /// Gives the liar at `place` an attack that is not in the catalogue. The plan must have it as
+    /// a liar already (with no attacks, perhaps): who lies is known to the checks from the start.
+    pub fn attach(
+        &mut self,
+        place: Place,
+        name: &str,
+        attack: Box<dyn Attack>,
+        when: Trigger,
+    ) -> Result<(), String> {
+        let liar = self.bodies.get_mut(place.index()).and_then(|body| body.liar.as_mut());
+        let liar = liar.ok_or_else(|| format!("{place} does not lie; name it among the plan's liars"))?;
+        liar.add(name, attack, when, Vec::new());
+        Ok(())
+    }
+
+    /// How often each attack has really acted so far.
+    pub fn acted(&self) -> BTreeMap<String, u64> {
+        crate::byzantine::acted_by(self.bodies.iter().filter_map(|body| body.liar.as_deref()))
     }
 
     /// Starts every body.

@@ -56,7 +56,7 @@ pub(super) enum Reason {
 const REASONS: usize = 5;
 
 /// This replica's complaint about the primary of its view.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Complaint {
     reasons: [bool; REASONS],
     /// f + 1 others complain.

@@ -36,7 +36,7 @@ pub(super) struct Content {
 }
 
 /// Request ids of the last D blocks and of the proposals in flight.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Dedup {
     depth: u64,
     planted: Plants,
@@ -49,7 +49,7 @@ pub(super) struct Dedup {
     leaks_order: bool,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct InFlight {
     content: Arc<Content>,
     /// Ids that are in an older block as well, which counts again if the proposal is abandoned.

@@ -367,7 +367,7 @@ pub struct Probe {
 }
 
 /// Where the chain ends for this replica.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Tip {
     number: Number,
     hash: Digest,
@@ -392,7 +392,7 @@ enum Phase {
 /// blocks and of that chain; (3) `unprepared` are the numbers voted on in this view without a
 /// certificate of it; (4) every promise in `outputs` comes after the records that forbid
 /// contradicting it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Replica {
     config: Config,
     quorum: Quorum,

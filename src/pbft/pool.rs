@@ -18,7 +18,7 @@ use crate::types::{Candidate, CandidateRef, Digest, Number, Place, Time, View};
 type Turn = (u64, u64, Digest);
 
 /// A candidate held, and why.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Held {
     pub(super) candidate: Arc<Candidate>,
     /// The config sequence it was found valid under.
@@ -61,7 +61,7 @@ pub(super) struct Watch {
 }
 
 /// Candidates by name, and the lines they wait in.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Pool {
     outstanding: usize,
     config_sequence: u64,

@@ -45,7 +45,7 @@ pub(super) struct Certified {
 }
 
 /// Everything about one number.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Slot {
     pub(super) voted: Option<Voted>,
     pub(super) certified: Option<Certified>,

@@ -15,7 +15,7 @@ use crate::types::{Number, Place, Time};
 const VIEW_REPAIR_DOUBLINGS: u32 = 3;
 
 /// What is known of another replica.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Peer {
     /// What it said last.
     pub(super) status: Option<Status>,

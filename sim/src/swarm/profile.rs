@@ -57,11 +57,11 @@ pub enum Knob {
     LieVotes,
     /// Liars may bend view changes and new views.
     LieViews,
-    /// Liars may bend candidates.
+    /// Liars may flood, replay and bend candidates.
     LieCandidates,
     /// Liars may bend statuses, blocks and whatever repairs.
     LieRepair,
-    /// Liars may be silent, flood, replay or come back with an old disk.
+    /// Liars may be silent, come back with an old disk, collude or search.
     LieOtherwise,
     /// How likely a liar is a pair of twins instead.
     Twins,
