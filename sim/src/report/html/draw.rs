@@ -372,7 +372,7 @@ impl Painter<'_> {
                 r#"<path class="m {kind}{dup}{style}{past}" {data} d="{line}"><title>{title}</title></path>"#
             );
             if twice {
-                let _ = write!(svg, r#"<path class="hollow {kind}-h" d="{line}"/>"#);
+                let _ = write!(svg, r#"<path class="hollow h-{kind}" d="{line}"/>"#);
             }
             if style == " x" {
                 svg.push_str(&cross(to, y, kind, past));
@@ -382,7 +382,7 @@ impl Painter<'_> {
             let (x, y) = (from + (to - from) * 0.12, top + (end - top) * 0.12 - 3.0);
             let _ = write!(
                 svg,
-                r#"<text class="tag {} {kind}-t" x="{x:.0}" y="{y:.1}">{}</text>"#,
+                r#"<text class="tag {} h-{kind}" x="{x:.0}" y="{y:.1}">{}</text>"#,
                 if packet.story == 0 { "" } else { "k-bad" },
                 letter(true, packet.story)
             );
