@@ -556,14 +556,20 @@ impl World {
             Event::Submit { place, index, variant } => self.submit(place, index, variant),
             Event::Wake { body } => self.wake(body),
             Event::Link { body, peer, up } => self.notice(body, peer, up),
-            Event::Turn { partition } => self.turn(partition),
+            Event::Turn { partition } => {
+                self.turn(partition);
+                self.trace.links(self.now, |from, to| self.network.connected(from, to));
+            }
             Event::Drift { body, most, every } => self.drift(body, most, every),
             Event::Resume { body, incarnation } => {
                 if self.bodies[body].incarnation == incarnation {
                     self.resume(body);
                 }
             }
-            Event::Fault(fault) => self.fault(fault),
+            Event::Fault(fault) => {
+                self.fault(fault);
+                self.trace.links(self.now, |from, to| self.network.connected(from, to));
+            }
         }
     }
 
@@ -600,8 +606,11 @@ impl World {
     }
 
     fn fault(&mut self, fault: Fault) {
-        let bodies = self.bodies.len();
-        self.trace.cause = self.trace.event_from(0, self.now, None, || What::fault(&fault, bodies));
+        self.trace.cause = self.trace.event_from(0, self.now, None, || {
+            let names: Vec<String> =
+                (0..self.bodies.len()).map(|body| crate::trace::body(&self.bodies, body)).collect();
+            What::fault(&fault, &names)
+        });
         match fault {
             Fault::Cut(from, to) => self.network.cut(from, to),
             Fault::Mend(from, to) => self.network.mend(from, to),

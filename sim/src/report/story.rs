@@ -134,6 +134,8 @@ fn packets(recording: &Recording) -> Vec<Packet> {
             (What::Unheard { sent, why, .. }, Some(_)) => {
                 if let Some(at) = by_id.get(sent) {
                     let unheard = Some(why.clone());
+                    // A liar hears it and lets its core know nothing: one arrival, not two.
+                    packets[*at].arrivals.pop_if(|last| last.at == event.at && last.unheard.is_none());
                     packets[*at].arrivals.push(Arrival { id: event.id, at: event.at, unheard });
                 }
             }

@@ -145,6 +145,8 @@ pub enum What {
     Lie { attack: String, text: String },
     /// Something happened to the network: `cut`, `mend`, `conditions`, `heal` and so on.
     Fault { fault: String, text: String, from: Vec<usize>, to: Vec<usize> },
+    /// The links that carry nothing from now on: from whom, and to whom.
+    Links { cut: Vec<(usize, Vec<usize>)> },
     /// Where a replica stands when the run ends.
     State(State),
     /// A check failed.

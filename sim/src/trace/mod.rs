@@ -14,6 +14,7 @@
 
 mod event;
 pub mod file;
+mod outside;
 mod recording;
 mod words;
 
@@ -40,6 +41,8 @@ pub struct Trace {
     pub says: Option<Vec<(usize, String)>>,
     /// The event that is being dealt with: what happens now is its doing. 0 for none.
     pub cause: u64,
+    /// The links that carried nothing when that was last noted, as masks.
+    cut: Vec<u64>,
     /// The names of the bodies.
     pub(crate) names: Vec<String>,
     made: u64,
@@ -96,6 +99,30 @@ impl Trace {
             events.push(event);
         }
         self.made
+    }
+
+    /// Notes which links carry nothing now, if that has changed.
+    pub(crate) fn links(&mut self, at: Time, connected: impl Fn(usize, usize) -> bool) {
+        if !self.is_read() {
+            return;
+        }
+        let bodies = self.names.len();
+        let missing = |from: usize| {
+            (0..bodies)
+                .filter(|to| *to != from && !connected(from, *to))
+                .fold(0, |mask, to| mask | 1_u64 << to)
+        };
+        let cut: Vec<u64> = (0..bodies).map(missing).collect();
+        self.cut.resize(bodies, 0);
+        if cut == self.cut {
+            return;
+        }
+        let listed = cut.iter().enumerate().filter(|(_, to)| **to != 0);
+        let listed: Vec<(usize, Vec<usize>)> = listed
+            .map(|(from, mask)| (from, (0..bodies).filter(|to| mask >> to & 1 == 1).collect()))
+            .collect();
+        self.cut = cut;
+        self.event(at, None, || What::Links { cut: listed });
     }
 
     /// A broadcast leaves; those that start a view are events of their own.

@@ -6,8 +6,9 @@ use sbft::pbft::Role;
 
 use super::event::{BodyInfo, Event, Header, State, What};
 use super::file::{self, ReadError};
+use super::outside;
 use crate::plan::Plan;
-use crate::world::{Body, World};
+use crate::world::{Body, Fault, World};
 
 /// The events of a run and what a reader must know first.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -115,12 +116,14 @@ fn header(plan: &Plan, world: &World) -> Header {
             format!("{} lies{twin}: {}", body.name, body.attacks.join(", "))
         })
         .collect();
+    let names = &world.trace.names;
+    story.extend(plan.cuts.iter().map(|cut| outside::rule(cut, names)));
+    story.extend(plan.crashes.iter().map(|crash| outside::crash(crash, names)));
     let mut faults: Vec<_> = plan.faults.iter().collect();
     faults.sort_by_key(|(at, _)| *at);
-    let names = &world.trace.names;
-    story.extend(
-        faults.iter().map(|(at, fault)| format!("{at} {}", What::fault(fault, names.len()).words(names))),
-    );
+    // That both ends notice a cut, and that it ends, would only make the list longer.
+    faults.retain(|(_, fault)| !matches!(fault, Fault::LinkDown(..) | Fault::LinkUp(..) | Fault::Mend(..)));
+    story.extend(faults.iter().map(|(at, fault)| format!("{at} {}", What::fault(fault, names).words(names))));
     Header {
         sbft_sim_trace: file::VERSION,
         seed: plan.settings.seed,

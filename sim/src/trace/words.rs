@@ -11,7 +11,7 @@ use super::event::{About, Event, State, What};
 use crate::disk::BlockStore;
 use crate::network::{Kind, Label, Letter, Packet};
 use crate::workload::Workload;
-use crate::world::{Body, Fault};
+use crate::world::Body;
 
 /// A body's name: its place, and for twins which one.
 pub fn body(bodies: &[Body], body: usize) -> String {
@@ -98,26 +98,6 @@ impl What {
     /// A replica has proof of a lie.
     pub(crate) fn accuse(proof: &Offence) -> Self {
         Self::Accuse { text: offence(proof) }
-    }
-
-    /// Something from outside, among `bodies` bodies.
-    pub(crate) fn fault(fault: &Fault, bodies: usize) -> Self {
-        let among = |mask: u64| (0..bodies).filter(|body| mask >> body & 1 == 1).collect::<Vec<_>>();
-        let (name, text, from, to) = match fault {
-            Fault::Cut(from, to) => ("cut", String::new(), among(*from), among(*to)),
-            Fault::Mend(from, to) => ("mend", String::new(), among(*from), among(*to)),
-            Fault::LinkDown(one, other) => ("link-down", String::new(), vec![*one], vec![*other]),
-            Fault::LinkUp(one, other) => ("link-up", String::new(), vec![*one], vec![*other]),
-            Fault::Crash(body) => ("crash", String::new(), vec![*body], vec![]),
-            Fault::Restart(body) => ("restart", String::new(), vec![*body], vec![]),
-            Fault::Wipe(body) => ("wipe", String::new(), vec![*body], vec![]),
-            Fault::Conditions(conditions) => ("conditions", format!("{conditions:?}"), vec![], vec![]),
-            Fault::Heal => ("heal", String::new(), vec![], vec![]),
-            // The variants that came later say what they are by themselves.
-            #[allow(unreachable_patterns)]
-            other => ("fault", format!("{other:?}"), vec![], vec![]),
-        };
-        Self::Fault { fault: name.to_owned(), text, from, to }
     }
 
     /// What a replica says about itself, in the words of scripts; none for everything else.
@@ -211,6 +191,11 @@ impl What {
                 words
             }
             Self::State(state) => format!("{state}"),
+            Self::Links { cut } => {
+                let cut: Vec<String> =
+                    cut.iter().map(|(from, to)| format!("{} to {}", name(from), all(to))).collect();
+                format!("links cut: {}", if cut.is_empty() { "none".to_owned() } else { cut.join(", ") })
+            }
             Self::Violation { class, check, text } => format!("FAILED {class} ({check}): {text}"),
             said => format!("* {}", said.said().unwrap_or_default()),
         }

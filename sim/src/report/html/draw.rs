@@ -17,6 +17,21 @@ const LEFT: f64 = 76.0;
 const RIGHT: f64 = 230.0;
 /// How high a tile is. The browser lays out only those that are in sight.
 const TILE: f64 = 1500.0;
+/// Faults that are drawn in another way than by a line of their own.
+const QUIET: [&str; 12] = [
+    "cut",
+    "mend",
+    "link-down",
+    "link-up",
+    "crash",
+    "restart",
+    "wipe",
+    "partition",
+    "clock-rate",
+    "clock-drift",
+    "wall-jump",
+    "pause",
+];
 /// More statuses than this are not drawn at all.
 const STATUSES: usize = 4000;
 
@@ -183,7 +198,8 @@ impl Painter<'_> {
 
     fn times(&mut self) {
         let mut last = f64::MIN;
-        let mut moments: Vec<u64> = self.story.packets.iter().map(|packet| packet.at).collect();
+        let packets = self.story.packets.iter().filter(|packet| packet.about.kind != Kind::Status);
+        let mut moments: Vec<u64> = packets.map(|packet| packet.at).collect();
         moments.sort_unstable();
         moments.dedup();
         for at in moments {
@@ -217,10 +233,10 @@ impl Painter<'_> {
             }
             let right = self.width - RIGHT;
             let svg = format!(
-                r#"<path class="brk" d="M{LEFT} {0:.1}H{right}M{LEFT} {1:.1}H{right}"/><text class="g" x="{2}" y="{3:.1}">⋮ {text}</text>"#,
-                gap.y - 7.0,
-                gap.y + 7.0,
-                right + 6.0,
+                r#"<path class="brk" d="M{LEFT} {0:.1}H{right}M{LEFT} {1:.1}H{right}"/><text class="g" x="{2}" y="{3:.1}">⋮ {text} ⋮</text>"#,
+                gap.y - 8.0,
+                gap.y + 8.0,
+                (LEFT + right) / 2.0,
                 gap.y + 4.0,
             );
             self.add(gap.y, gap.y, 1, svg);
@@ -268,26 +284,31 @@ impl Painter<'_> {
     }
 
     fn cuts(&mut self) {
-        let right = self.width - RIGHT;
-        let mut free: Vec<f64> = Vec::new();
-        for Cut { from, until, sides } in cuts(self.story) {
+        for Cut { from, until, sides, apart } in cuts(self.story) {
             let (top, bottom) = (self.axis.y(from), self.axis.y(until).max(self.axis.y(from) + 4.0));
-            let column = free.iter().position(|free| *free <= top).unwrap_or_else(|| {
-                free.push(0.0);
-                free.len() - 1
-            });
-            free[column] = bottom;
-            let x = right + 12.0 + column as f64 * 18.0;
-            let svg = format!(
-                r#"<rect class="cutband" x="{LEFT}" y="{top:.1}" width="{:.1}" height="{:.1}"/><path class="cutline" d="M{x} {top:.1}V{bottom:.1}"/><text class="k-vc" transform="translate({:.1} {:.1}) rotate(90)">cut: {}</text>"#,
-                right - LEFT,
-                bottom - top,
-                x + 5.0,
-                top + 3.0,
-                escape(&sides),
+            let height = bottom - top;
+            let mut svg = format!("<g><title>for {}: {}</title>", time(until - from), escape(&sides));
+            for x in apart.iter().filter_map(|body| self.lanes.get(*body)) {
+                let _ = write!(
+                    svg,
+                    r#"<rect class="cutband" x="{:.1}" y="{top:.1}" width="{:.1}" height="{height:.1}"/>"#,
+                    x - self.gap / 2.0,
+                    self.gap
+                );
+            }
+            let x = self.width - 20.0;
+            let _ = write!(svg, r#"<path class="cutline" d="M{x} {top:.1}V{bottom:.1}"/>"#);
+            let limit = ((height / 6.2) as usize).clamp(5, 60);
+            // Beside the line where it is long enough, else level with it.
+            let turned = if height > 60.0 { " rotate(90)" } else { "" };
+            let _ = write!(
+                svg,
+                r#"<text class="cutname{}" transform="translate({:.1} {:.1}){turned}">{}</text></g>"#,
+                if turned.is_empty() { " level" } else { "" },
+                if turned.is_empty() { x - 6.0 } else { x + 6.0 },
+                top + if turned.is_empty() { 9.0 } else { 4.0 },
+                escape(&short(&format!("cut: {sides}"), if turned.is_empty() { 34 } else { limit })),
             );
-            let svg =
-                format!("<g><title>cut off {}: {}</title>{svg}</g>", time(until - from), escape(&sides));
             self.add(top, bottom, 0, svg);
         }
     }
@@ -296,12 +317,8 @@ impl Painter<'_> {
         let right = self.width - RIGHT;
         for event in &self.story.recording.events {
             let (style, text) = match &event.what {
-                What::Fault { fault, .. }
-                    if matches!(fault.as_str(), "cut" | "mend" | "crash" | "restart") =>
-                {
-                    continue;
-                }
-                What::Fault { fault, .. } if fault == "link-up" || fault == "link-down" => continue,
+                // What lasts has bands, and what happens to one replica stands on its lane.
+                What::Fault { fault, .. } if QUIET.contains(&fault.as_str()) => continue,
                 What::Fault { fault, text, .. } if fault == "heal" => {
                     ("rule", format!("the network heals {text}"))
                 }
@@ -351,11 +368,9 @@ impl Painter<'_> {
             ends.extend(std::iter::repeat_n((self.story.ended(), " fly"), flying));
         }
         if packet.lost.is_some() {
-            // A lost packet stops half-way.
-            let (x, y) = (
-                from + (to - from) * 0.5,
-                top + 22.0_f64.min(self.axis.y(packet.at + self.axis.hop / 2) - top).max(8.0),
-            );
+            // A lost packet almost arrives: where it was bound for must be seen.
+            let hop = (self.axis.y(packet.at + self.axis.hop) - top).clamp(10.0, 60.0);
+            let (x, y) = (x1 - toward * self.gap * 0.3, top + hop * 0.8);
             let _ = write!(
                 svg,
                 r#"<path class="m {kind} x{past}" {data} d="M{from:.0} {top:.1}L{x:.0} {y:.1}"><title>{title}</title></path>{}"#,
@@ -378,8 +393,10 @@ impl Painter<'_> {
                 svg.push_str(&cross(to, y, kind, past));
             }
         }
-        if packet.contested {
-            let (x, y) = (from + (to - from) * 0.12, top + (end - top) * 0.12 - 3.0);
+        // Votes for the first of several stories need no letter to be told from the others.
+        if packet.contested && (packet.story > 0 || packet.about.kind == Kind::PrePrepare) {
+            let part = 0.3 / (x1 - x0).abs().max(1.0) * self.gap;
+            let (x, y) = (from + (to - from) * part, top + (end - top) * part - 3.0);
             let _ = write!(
                 svg,
                 r#"<text class="tag {} h-{kind}" x="{x:.0}" y="{y:.1}">{}</text>"#,

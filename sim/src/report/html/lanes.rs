@@ -62,53 +62,84 @@ pub(super) struct Cut {
     pub(super) until: u64,
     /// Between whom, in words.
     pub(super) sides: String,
+    /// Those who are cut off most.
+    pub(super) apart: Vec<usize>,
 }
 
 /// All cuts, in order of their beginning.
 pub(super) fn cuts(story: &Story<'_>) -> Vec<Cut> {
-    let mut open: BTreeMap<(Vec<usize>, Vec<usize>), u64> = BTreeMap::new();
-    let mut closed: Vec<(u64, u64, Vec<usize>, Vec<usize>)> = Vec::new();
+    let mut cuts: Vec<Cut> = Vec::new();
+    let mut open = false;
     for event in &story.recording.events {
-        let What::Fault { fault, from, to, .. } = &event.what else { continue };
-        match fault.as_str() {
-            "cut" => {
-                open.entry((from.clone(), to.clone())).or_insert(event.at);
-            }
-            "mend" => {
-                if let Some(began) = open.remove(&(from.clone(), to.clone())) {
-                    closed.push((began, event.at, from.clone(), to.clone()));
-                }
-            }
-            "heal" => {
-                for ((from, to), began) in std::mem::take(&mut open) {
-                    closed.push((began, event.at, from, to));
-                }
-            }
-            _ => {}
+        let What::Links { cut } = &event.what else { continue };
+        if let Some(last) = cuts.last_mut().filter(|_| open) {
+            last.until = event.at;
+        }
+        open = !cut.is_empty();
+        if open {
+            let (from, until) = (event.at, story.ended());
+            cuts.push(Cut {
+                from,
+                until,
+                sides: sides(cut, &story.names),
+                apart: apart(cut, story.names.len()),
+            });
         }
     }
-    closed.extend(open.into_iter().map(|((from, to), began)| (began, story.ended(), from, to)));
-    closed.sort();
-    let names = |bodies: &[usize]| -> String {
-        let names: Vec<&str> =
-            bodies.iter().map(|body| story.names.get(*body).map_or("?", String::as_str)).collect();
-        names.join(" ")
-    };
-    let mut cuts = Vec::new();
-    for (at, (began, ended, from, to)) in closed.iter().enumerate() {
-        let back = |other: &(u64, u64, Vec<usize>, Vec<usize>)| {
-            (other.0, other.1, &other.2, &other.3) == (*began, *ended, to, from)
-        };
-        if closed[..at].iter().any(back) {
-            continue;
-        }
-        let arrow = if closed[at..].iter().any(back) { "⇹" } else { "⇸" };
-        // A side cut off from itself and more says it all with the smaller one.
-        cuts.push(Cut {
-            from: *began,
-            until: *ended,
-            sides: format!("{} {arrow} {}", names(from), names(to)),
-        });
-    }
+    cuts.retain(|cut| cut.until > cut.from);
     cuts
+}
+
+/// Who does not reach whom, those with the same fate together.
+fn sides(cut: &[(usize, Vec<usize>)], names: &[String]) -> String {
+    let mut groups: BTreeMap<&[usize], Vec<usize>> = BTreeMap::new();
+    for (from, to) in cut {
+        groups.entry(to).or_default().push(*from);
+    }
+    let all = |bodies: &[usize]| -> String {
+        bodies.iter().map(|body| names.get(*body).map_or("?", String::as_str)).collect::<Vec<_>>().join(" ")
+    };
+    let mut words = Vec::new();
+    for (to, from) in &groups {
+        match groups.get(from.as_slice()) {
+            Some(back) if back.as_slice() == *to && from.as_slice() > *to => {}
+            Some(back) if back.as_slice() == *to => words.push(format!("{} ⇹ {}", all(from), all(to))),
+            _ => words.push(format!("{} ⇸ {}", all(from), all(to))),
+        }
+    }
+    words.join(", ")
+}
+
+/// Those who lack more links than others; if all lack as many, those apart from the first.
+fn apart(cut: &[(usize, Vec<usize>)], bodies: usize) -> Vec<usize> {
+    let lacks = |one: usize, other: usize| cut.iter().any(|(from, to)| *from == one && to.contains(&other));
+    let lack = |body: usize| {
+        (0..bodies)
+            .map(|other| usize::from(lacks(body, other)) + usize::from(lacks(other, body)))
+            .sum::<usize>()
+    };
+    let least = (0..bodies).map(lack).min().unwrap_or(0);
+    let apart: Vec<usize> = (0..bodies).filter(|body| lack(*body) > least).collect();
+    if apart.is_empty() {
+        (0..bodies).filter(|body| lacks(0, *body) || lacks(*body, 0)).collect()
+    } else {
+        apart
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cut_names_its_sides_once() {
+        let names: Vec<String> = (0..4).map(|place| format!("r{place}")).collect();
+        let alone = [(0, vec![3]), (1, vec![3]), (2, vec![3]), (3, vec![0, 1, 2])];
+        assert_eq!(sides(&alone, &names), "r0 r1 r2 ⇹ r3");
+        assert_eq!(apart(&alone, 4), vec![3]);
+        let halves = [(0, vec![2, 3]), (1, vec![2, 3]), (2, vec![0, 1]), (3, vec![0, 1])];
+        assert_eq!(sides(&halves, &names), "r0 r1 ⇹ r2 r3");
+        assert_eq!(apart(&halves, 4), vec![2, 3]);
+        assert_eq!(sides(&[(1, vec![0])], &names), "r1 ⇸ r0");
+    }
 }

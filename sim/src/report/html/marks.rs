@@ -1,5 +1,6 @@
 //! What stands on the lanes: moments worth a label, and small signs.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use super::super::story::Story;
@@ -78,6 +79,7 @@ pub(super) fn short(text: &str, limit: usize) -> String {
 pub(super) fn marks(story: &Story<'_>, limit: usize) -> Vec<Mark> {
     let mut marks: Vec<Mark> = Vec::new();
     let mut starts = vec![0; story.names.len()];
+    let (mut proposed, mut proposed_at) = (BTreeSet::new(), u64::MAX);
     for event in &story.recording.events {
         let Some(body) = event.body else { continue };
         let mark = |left, class, sign, verb: &str, objects: Vec<String>, tail: String| Mark {
@@ -159,6 +161,9 @@ pub(super) fn marks(story: &Story<'_>, limit: usize) -> Vec<Mark> {
                 let text = short(&format!("disk {fault} {text}"), limit);
                 mark(false, "k-bad", sign, &text, vec![], String::new())
             }
+            What::Clock { fault, .. } if fault == "rate" => {
+                mark(false, "", Sign::Clock, "", vec![], String::new())
+            }
             What::Clock { fault, text } => {
                 let text = short(&format!("clock {fault} {text}"), limit);
                 mark(false, "k-vc", Sign::Clock, &text, vec![], String::new())
@@ -182,8 +187,19 @@ pub(super) fn marks(story: &Story<'_>, limit: usize) -> Vec<Mark> {
             What::Send { message, .. } if message.kind == Kind::PrePrepare => {
                 let at = story.packets.binary_search_by_key(&event.id, |packet| packet.id);
                 let Some(packet) = at.ok().map(|at| &story.packets[at]) else { continue };
+                // What others pass on to somebody who lacks it is no proposal of theirs.
+                let place = story.recording.header.bodies.get(body).map_or(0, |info| u64::from(info.place));
+                if place != message.view % story.recording.header.n.max(1) as u64 {
+                    continue;
+                }
+                let new = proposed.insert((body, message.view, message.number, message.digest.clone()));
                 let object = format!("#{}{}", message.number, letter(packet.contested, packet.story));
-                mark(true, "k-pp", Sign::None, "pre-prepare", vec![object], String::new())
+                let (class, verb) = if new { ("k-pp", "pre-prepare") } else { ("k-again", "again") };
+                if !new && packet.at == proposed_at {
+                    continue;
+                }
+                proposed_at = packet.at;
+                mark(true, class, Sign::None, verb, vec![object], String::new())
             }
             _ => continue,
         };

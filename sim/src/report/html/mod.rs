@@ -170,7 +170,7 @@ fn verdict(story: &Story<'_>, title: &str, evidence: &[u64]) -> String {
     }
     out.push_str(&states(story));
     if !header.story.is_empty() {
-        let open = if header.story.len() <= 12 { " open" } else { "" };
+        let open = if header.story.len() <= 24 { " open" } else { "" };
         let _ = write!(
             out,
             "<div class=\"card\"><details{open}><summary>What was done to them ({})</summary><ul>",
