@@ -22,7 +22,7 @@ fn expect_found(plant: Plant, checks: &[&str]) {
         let report = plan.clone().without_rule(plant).run(Show::default());
         let Some(violation) = report.violation else { continue };
         println!(
-            "{plant:?}: seed {seed}: {violation}\nreproduce: cargo run --release -p sbft-sim -- run --seed {seed} --plant {plant:?} --trace"
+            "{plant:?}: seed {seed}: {violation}\nreproduce: cargo run --release -p sbft-sim -- run --seed {seed} --plant {plant:?} --print"
         );
         assert!(checks.contains(&violation.check), "{plant:?} was noticed by another check: {violation}");
         let with_rule = plan.run(Show::default());

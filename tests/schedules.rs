@@ -40,7 +40,7 @@ fn failures(reports: &[(u64, Report)]) -> String {
         .take(10)
         .map(|(seed, violation)| {
             format!(
-                "seed {seed}: {violation}\n  reproduce: cargo run --release -p sbft-sim -- run --seed {seed} --trace"
+                "seed {seed}: {violation}\n  reproduce: cargo run --release -p sbft-sim -- run --seed {seed} --print"
             )
         })
         .collect();

@@ -318,8 +318,20 @@ impl World {
     /// Says what is not settled, as a failed check.
     pub fn not_settled(&mut self, since: Time) {
         let owed: Vec<String> = self.checks.owed().take(5).map(|index| self.workload.name(index)).collect();
-        let replicas: Vec<String> = self
-            .bodies
+        let replicas = self.standing();
+        let text = format!(
+            "not settled {} after {since}; chain has {} blocks; owed: {}; {}",
+            crate::trace::span(self.now.since(since)),
+            self.checks.chain_len(),
+            if owed.is_empty() { "nothing".to_owned() } else { owed.join(" ") },
+            replicas.join("; ")
+        );
+        self.fail(Err(Violation::new(Class::Liveness, "settles", text)));
+    }
+
+    /// Where each replica stands, a line each.
+    pub fn standing(&self) -> Vec<String> {
+        self.bodies
             .iter()
             .enumerate()
             .map(|(index, body)| {
@@ -339,14 +351,6 @@ impl World {
                 );
                 format!("{}: {state}", crate::trace::body(&self.bodies, index))
             })
-            .collect();
-        let text = format!(
-            "not settled {} after {since}; chain has {} blocks; owed: {}; {}",
-            crate::trace::span(self.now.since(since)),
-            self.checks.chain_len(),
-            if owed.is_empty() { "nothing".to_owned() } else { owed.join(" ") },
-            replicas.join("; ")
-        );
-        self.fail(Err(Violation::new(Class::Liveness, "settles", text)));
+            .collect()
     }
 }

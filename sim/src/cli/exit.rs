@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use sbft_sim::expect::Verdict;
 use sbft_sim::plan::Report;
 use sbft_sim::violation::Class;
 
@@ -10,6 +11,8 @@ use sbft_sim::violation::Class;
 pub(crate) enum Exit {
     /// All is well.
     Ok = 0,
+    /// No check failed, but what the scenario expects did not come about.
+    Unmet = 1,
     /// The command was called wrongly, or given a file that is no good.
     Usage = 2,
     /// Something happened that must never happen.
@@ -25,6 +28,15 @@ pub(crate) enum Exit {
 }
 
 impl Exit {
+    /// How a run ends the process, by what was expected of it.
+    pub(crate) fn of_verdict(verdict: &Verdict, report: &Report) -> Self {
+        match verdict {
+            Verdict::Met => Self::Ok,
+            Verdict::Missed(_) => Self::Unmet,
+            Verdict::Broke(_) => Self::of(report),
+        }
+    }
+
     /// How a run of one schedule ends the process.
     pub(crate) fn of(report: &Report) -> Self {
         report.violation.as_ref().map_or(Self::Ok, |violation| Self::of_class(violation.class))

@@ -8,7 +8,9 @@ mod exit;
 mod output;
 mod plants;
 mod progress;
+mod replay;
 mod run;
+mod subject;
 mod swarm;
 
 use std::cell::RefCell;
@@ -29,7 +31,7 @@ pub(crate) type Outcome = Result<Exit, String>;
 /// Runs sbft's protocol core in virtual time, over a network, disks and clocks that fail, with
 /// liars among the replicas, and checks after every event what must never break.
 ///
-/// Exit status: 0 all is well, 10 safety, 11 liveness, 12 storm or memory, 13 panic, 14 not
+/// Exit status: 0 all is well, 1 a scenario's expectation was not met, 10 safety, 11 liveness, 12 storm or memory, 13 panic, 14 not
 /// deterministic, 2 wrong usage.
 #[derive(Parser)]
 #[command(name = "sbft-sim", version)]
@@ -42,7 +44,9 @@ struct Arguments {
 enum Command {
     /// Takes rules of the protocol away, one at a time, and shows that some schedule fails.
     Plants(plants::Plants),
-    /// Runs the schedule of one seed.
+    /// Runs a schedule again and prints what happens, up to a time.
+    Replay(replay::Replay),
+    /// Runs a scenario file, or the schedule of one seed.
     Run(run::Run),
     /// Runs many random schedules and stops at the first that fails.
     #[command(alias = "smoke")]
@@ -53,6 +57,7 @@ impl Command {
     fn run(self) -> Outcome {
         match self {
             Self::Plants(command) => command.run(),
+            Self::Replay(command) => command.run(),
             Self::Run(command) => command.run(),
             Self::Swarm(command) => command.run(),
         }

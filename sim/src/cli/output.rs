@@ -14,14 +14,14 @@ pub(crate) struct Output {
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
     /// Write all events as newline-delimited JSON; see `sbft-sim diff`.
-    #[arg(long, value_name = "FILE")]
-    ndjson: Option<PathBuf>,
+    #[arg(long, value_name = "FILE", alias = "ndjson")]
+    trace: Option<PathBuf>,
 }
 
 impl Output {
     /// How a run must be shown so that the files can be written.
     pub(crate) fn show(&self, show: Show) -> Show {
-        Show { record: show.record || self.html.is_some() || self.ndjson.is_some(), ..show }
+        Show { record: show.record || self.html.is_some() || self.trace.is_some(), ..show }
     }
 
     /// Writes what was asked for. `title` says what ran, `reproduce` is the command that runs it again.
@@ -31,7 +31,7 @@ impl Output {
         if let Some(path) = &self.html {
             write(path, report::html::write(recording).as_bytes())?;
         }
-        if let Some(path) = &self.ndjson {
+        if let Some(path) = &self.trace {
             let mut bytes = Vec::new();
             recording.write(&mut bytes).map_err(|error| format!("{}: {error}", path.display()))?;
             write(path, &bytes)?;

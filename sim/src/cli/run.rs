@@ -1,30 +1,40 @@
-//! `sbft-sim run`: one schedule.
+//! `sbft-sim run`: one schedule, from a scenario file or a seed.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use clap::Args;
 use sbft::plant::Plant;
+use sbft_sim::expect::Verdict;
 use sbft_sim::plan::{Plan, Report, Show};
 use sbft_sim::schedule::{Name, Schedule};
 use sbft_sim::swarm::profile;
+use serde::Serialize;
 
 use super::output::Output;
+use super::subject::{self, Subject};
 use super::{Exit, Outcome, say};
 
 #[derive(Args)]
 pub(crate) struct Run {
-    /// The seed, such as 42 or 0x5eed, or the name of a schedule that a swarm found, such as 42+1f3a.
-    #[arg(long)]
-    seed: Name,
     #[command(flatten)]
-    choice: Choice,
+    subject: Subject,
     /// Print a line per event.
     #[arg(long)]
-    trace: bool,
-    /// Print what the schedule does before it runs.
+    print: bool,
+    /// Print the schedule as a scenario file before it runs.
     #[arg(long)]
     plan: bool,
     /// Run it twice and compare the hashes of all events.
     #[arg(long)]
     verify_determinism: bool,
+    /// Print the outcome as one JSON object.
+    #[arg(long)]
+    json: bool,
+    /// Where `fail.toml` goes if a drawn schedule fails; a folder of its own in sbft-sim-failures/
+    /// if not given.
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
     #[command(flatten)]
     output: Output,
 }
@@ -59,45 +69,170 @@ impl Choice {
         }
     }
 
+    /// The rule that is taken away.
+    pub(crate) fn plant(&self) -> Option<Plant> {
+        self.plant
+    }
+
+    /// The option that only a drawn schedule can have, if there is one.
+    pub(crate) fn drawn_only(&self) -> Option<&'static str> {
+        let profile = (self.profile != profile::Choice::default()).then_some("--profile");
+        self.n.map(|_| "--n").or(profile)
+    }
+
     /// The command that runs the schedule of this name again.
     pub(crate) fn reproduce(&self, name: &Name) -> String {
         let options = self.schedule(name.clone()).options();
-        let plant = self.plant.map_or_else(String::new, |plant| format!(" --plant {plant:?}"));
+        let plant =
+            self.plant.map_or_else(String::new, |plant| format!(" --plant {}", subject::plant_name(plant)));
         format!("cargo run --release -p sbft-sim -- run {options}{plant}")
     }
 }
 
 impl Run {
     pub(crate) fn run(self) -> Outcome {
-        let plan = self.choice.plan(self.seed.clone());
+        let run = self.subject.load()?;
         if self.plan {
-            say(&format!("{plan:#?}\n"))?;
+            say(&format!("{}\n", run.scenario.to_toml()))?;
         }
-        let mut report = plan.run(self.output.show(Show { print: self.trace, ..Show::default() }));
-        let title = format!("seed {}", self.seed);
-        self.output.write(&mut report, &title, &self.choice.reproduce(&self.seed))?;
-        say(&text(&self.seed, &self.choice, &report))?;
-        if self.verify_determinism {
-            let again = plan.run(Show::default());
-            if again.hash != report.hash || again.events != report.events {
-                say(&format!("NOT DETERMINISTIC: hashes {:016x} and {:016x}\n", report.hash, again.hash))?;
-                return Ok(Exit::NotDeterministic);
+        let plan = run.plan();
+        let mut report = plan.run(self.output.show(Show { print: self.print, ..Show::default() }));
+        self.output.write(&mut report, &run.title, &run.reproduce)?;
+        let verdict = plan.expect.judge(&report);
+        let mut exit = Exit::of_verdict(&verdict, &report);
+        let again = self.verify_determinism.then(|| plan.run(Show::default()));
+        let is_deterministic = again.map(|again| (again.hash, again.events) == (report.hash, report.events));
+        if is_deterministic == Some(false) {
+            exit = Exit::NotDeterministic;
+        }
+        let failed_here = matches!(verdict, Verdict::Broke(_)) && !run.is_written;
+        let fail_file = match &verdict {
+            Verdict::Broke(violation) if failed_here => {
+                Some(run.write_failure(self.out.as_deref(), &violation.to_string())?)
             }
-            say(&format!("deterministic: the second run has the same {} events\n", again.events))?;
+            _ => None,
+        };
+        if self.json {
+            let outcome = Json::of(&run, &report, &verdict, exit, fail_file, is_deterministic);
+            let text = serde_json::to_string(&outcome).map_err(|error| error.to_string())?;
+            say(&format!("{text}\n"))?;
+            return Ok(exit);
         }
-        Ok(Exit::of(&report))
+        let mut text = outcome(&run.title, &report, &verdict);
+        match is_deterministic {
+            Some(true) => {
+                text += &format!("deterministic: the second run has the same {} events\n", report.events)
+            }
+            Some(false) => text += "NOT DETERMINISTIC: a second run has other events\n",
+            None => {}
+        }
+        if exit != Exit::Ok {
+            text += &format!("reproduce: {}\n", run.reproduce);
+        }
+        if let Some(file) = fail_file {
+            text +=
+                &format!("written: {0}; to make it small: sbft-sim shrink {0} -o min.toml\n", file.display());
+        }
+        say(&text)?;
+        Ok(exit)
     }
 }
 
-/// What a run came to, in a line or two.
+/// What a run came to, by what was expected of it.
+fn outcome(title: &str, report: &Report, verdict: &Verdict) -> String {
+    match verdict {
+        Verdict::Broke(violation) => format!("{title}: {violation}\n"),
+        Verdict::Missed(missed) => format!("{title}: not as expected: {}\n", missed.join("; ")),
+        Verdict::Met => match &report.violation {
+            Some(violation) => format!("{title}: as expected, {violation}\n"),
+            None => format!("{title}: {}\n", well(report)),
+        },
+    }
+}
+
+fn well(report: &Report) -> String {
+    let mut text = format!(
+        "ok, {} events, {} blocks, highest view {}, settled {:?} after healing, hash {:016x}",
+        report.events, report.seen.blocks, report.seen.highest_view, report.settled_after, report.hash
+    );
+    for (attack, count) in &report.attacks {
+        text += &format!("\n  {attack} acted {count} times");
+    }
+    text
+}
+
+/// What a drawn schedule came to, in a line or two.
 pub(crate) fn text(name: &Name, choice: &Choice, report: &Report) -> String {
     match &report.violation {
-        None => format!(
-            "seed {name}: ok, {} events, {} blocks, highest view {}, settled {:?} after healing, hash {:016x}\n",
-            report.events, report.seen.blocks, report.seen.highest_view, report.settled_after, report.hash
-        ),
-        Some(violation) => {
-            format!("seed {name}: {violation}\nreproduce: {}\n", choice.reproduce(name))
+        None => format!("seed {name}: {}\n", well(report)),
+        Some(violation) => format!("seed {name}: {violation}\nreproduce: {}\n", choice.reproduce(name)),
+    }
+}
+
+/// The outcome for other programs.
+#[derive(Serialize)]
+struct Json {
+    title: String,
+    seed: u64,
+    n: usize,
+    ok: bool,
+    exit: u8,
+    violation: Option<JsonViolation>,
+    missed: Vec<String>,
+    events: u64,
+    blocks: u64,
+    highest_view: u64,
+    ended_us: u64,
+    settled_after_us: u64,
+    hash: String,
+    attacks: BTreeMap<String, u64>,
+    deterministic: Option<bool>,
+    reproduce: String,
+    fail_file: Option<PathBuf>,
+}
+
+#[derive(Serialize)]
+struct JsonViolation {
+    class: String,
+    check: String,
+    text: String,
+    at_us: u64,
+    expected: bool,
+}
+
+impl Json {
+    fn of(
+        run: &subject::Run,
+        report: &Report,
+        verdict: &Verdict,
+        exit: Exit,
+        fail_file: Option<PathBuf>,
+        deterministic: Option<bool>,
+    ) -> Self {
+        Self {
+            title: run.title.clone(),
+            seed: run.plan().settings.seed,
+            n: run.plan().settings.n,
+            ok: exit == Exit::Ok,
+            exit: exit as u8,
+            violation: report.violation.as_ref().map(|violation| JsonViolation {
+                class: format!("{:?}", violation.class).to_lowercase(),
+                check: violation.check.to_owned(),
+                text: violation.text.clone(),
+                at_us: violation.at.0.as_micros() as u64,
+                expected: !matches!(verdict, Verdict::Broke(_)),
+            }),
+            missed: if let Verdict::Missed(missed) = verdict { missed.clone() } else { Vec::new() },
+            events: report.events,
+            blocks: report.seen.blocks,
+            highest_view: report.seen.highest_view,
+            ended_us: report.ended.0.as_micros() as u64,
+            settled_after_us: report.settled_after.as_micros() as u64,
+            hash: format!("{:016x}", report.hash),
+            attacks: report.attacks.clone(),
+            deterministic,
+            reproduce: run.reproduce.clone(),
+            fail_file,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Events in words: the lines of `--trace`, and what scripts expect replicas to say.
+//! Events in words: the lines of `--print`, and what scripts expect replicas to say.
 
 use std::rc::Rc;
 use std::time::Duration;
