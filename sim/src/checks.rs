@@ -9,10 +9,11 @@ use std::sync::Arc;
 
 use sbft::header::header_hash;
 use sbft::pbft::message::{Message, Offence};
-use sbft::pbft::{Config, Note, Output, Replica};
+use sbft::pbft::{Config, Note, Output, Record, Replica};
 use sbft::types::{CommittedBlock, Digest, Number, Place, RequestId, Time, View};
 
 use crate::draw::mix;
+use crate::ghost::Ghost;
 use crate::signing::Keys;
 use crate::violation::{Class, Violation};
 use crate::workload::{Workload, index_of};
@@ -56,6 +57,8 @@ pub struct Checks {
     outstanding: usize,
     faulty: BTreeSet<Place>,
     wiped: BTreeSet<Place>,
+    /// Both.
+    dishonest: BTreeSet<Place>,
     /// The one chain, as the first honest replica to commit each block gave it.
     chain: Vec<Digest>,
     /// The blocks in the chain that hold each id, by number.
@@ -65,6 +68,7 @@ pub struct Checks {
     promised: BTreeMap<u64, BTreeSet<Place>>,
     ticks_now: (usize, Time, u32),
     steps: u64,
+    ghost: Ghost,
     /// Views entered, view-changes with certificates and so on, for campaigns.
     pub seen: Seen,
 }
@@ -95,7 +99,8 @@ impl Checks {
             dedup_blocks: config.dedup_blocks,
             window: config.window,
             outstanding: config.outstanding,
-            keys,
+            keys: keys.clone(),
+            dishonest: faulty.clone(),
             faulty,
             wiped: BTreeSet::new(),
             chain: Vec::new(),
@@ -104,6 +109,7 @@ impl Checks {
             promised: BTreeMap::new(),
             ticks_now: (0, Time::ZERO, 0),
             steps: 0,
+            ghost: Ghost::new(keys.clone(), config),
             seen: Seen::default(),
         }
     }
@@ -139,6 +145,9 @@ impl Checks {
         let expected = body.store.last().next();
         if number != expected {
             return unsafe_because("gapless", format!("{place} commits {number} where {expected} is next"));
+        }
+        if !self.wiped.contains(&place) {
+            self.ghost.committed(body, block)?;
         }
         if let Err(flaw) = self.keys.judge_block(block) {
             return unsafe_because("certificate", format!("{place} commits {number} with a flaw: {flaw:?}"));
@@ -248,6 +257,14 @@ impl Checks {
         }
         promises.view = view;
         promises.votes.insert(slot, digest);
+        match slot {
+            Slot::Prepare(view, number) => {
+                self.ghost.prepares(place, view, number, digest, &self.dishonest)?;
+            }
+            Slot::Commit(view, number) => self.ghost.commits(place, view, number, digest),
+            Slot::NewView(_) => {}
+        }
+        let promises = self.promises.entry(place).or_default();
         // A vote for a block that is committed here already adds nothing: q logs hold it.
         if let Slot::Commit(view, number) = slot
             && number > body.store.last()
@@ -335,6 +352,7 @@ impl Checks {
         if self.wiped.contains(&place) {
             return unsafe_because("wiped", format!("{place} lost its log and asks for {view}"));
         }
+        self.ghost.asks(place, view, &self.dishonest)?;
         let image = body.log.image();
         if image.asked.max(image.entered.last().copied().unwrap_or_default()) < view {
             return unsafe_because(
@@ -368,6 +386,14 @@ impl Checks {
         promises.asked = promises.asked.max(view);
         promises.view = promises.view.max(view);
         Ok(())
+    }
+
+    /// An honest replica writes a record.
+    pub(crate) fn persisted(&mut self, body: &Body, record: &Record) -> Verdict {
+        if !body.is_honest() || self.wiped.contains(&body.place) {
+            return Ok(());
+        }
+        self.ghost.persisted(body, record, &self.dishonest)
     }
 
     /// After recovery, and whenever the log was rewritten: what this replica promised is there.
@@ -576,6 +602,7 @@ impl Checks {
     /// A replica lost its disk.
     pub(crate) fn wiped(&mut self, place: Place) {
         self.wiped.insert(place);
+        self.dishonest.insert(place);
     }
 
     /// The trace hash's companion: one number for everything that the honest replicas committed.

@@ -226,6 +226,8 @@ impl World {
                 self.trace.event(self.now, Some(body), || What::Persist {
                     record: trace::record(&record, &self.workload),
                 });
+                let verdict = self.checks.persisted(&self.bodies[body], &record);
+                self.fail(verdict);
                 self.bodies[body].log.append(record);
             }
             Output::Broadcast(unsigned) => self.promise(body, Promise::Broadcast(unsigned)),

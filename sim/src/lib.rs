@@ -13,6 +13,7 @@ pub mod disk;
 pub mod draw;
 mod driver;
 mod edge;
+mod ghost;
 pub mod expect;
 pub mod network;
 mod outside;

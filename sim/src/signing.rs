@@ -292,7 +292,8 @@ impl Keys {
         Ok(())
     }
 
-    fn judge_new_view(&self, new_view: &NewView) -> Result<(), Flaw> {
+    /// A new-view's own signature, and that it is a quorum of good view-changes for its view.
+    pub fn judge_new_view(&self, new_view: &NewView) -> Result<(), Flaw> {
         self.judge_new_view_signature(new_view)?;
         let mut senders = BTreeSet::new();
         for change in &new_view.body.view_changes {
