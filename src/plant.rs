@@ -48,7 +48,7 @@ macro_rules! plants {
 
 plants! {
     "P01" QuorumTooSmall: "a quorum is one vote smaller than it must be: 2f for n = 3f + 1"
-        => "certificate", "agreement", "evidence";
+        => "prepared certificate", "certificate", "agreement", "evidence";
     "P02" CommitQuorumWeak: "f + 1 commits make a block"
         => "certificate", "agreement";
     "P03" AcceptanceNotPersisted: "an accepted proposal is not recorded before the prepare for it"
@@ -61,6 +61,8 @@ plants! {
         => "new-view", "agreement", "prepared lock";
     "P07" DuplicateVotesCounted: "a vote that comes twice counts twice"
         => "certificate", "prepared certificate", "agreement";
+    "P08" ForgedCertificateAccepted: "the signatures in prepared certificates are not checked"
+        => "new-view", "prepared lock", "agreement", "halted";
     "P09" LowestCertificate: "a new view takes the certificate of the lowest view"
         => "agreement", "prepared lock";
     "P10" NoBackoff: "timeouts do not double when views fail"
@@ -71,7 +73,9 @@ plants! {
         => "settles";
     "P13" PreparesOfAnyView: "prepares of different views are counted together"
         => "prepared certificate", "agreement";
-    "P15" VotesNotRepeated: "votes that a peer lacks are not sent again"
+    "P14" ProposalByAnyone: "a proposal is accepted whoever signed it"
+        => "proposer", "evidence", "agreement";
+    "P15" NoRetransmission: "no status is sent, so nobody learns what must be sent again"
         => "settles";
     "P16" NewViewDuplicateSenders: "the view-changes that start a view need not be by distinct senders"
         => "new-view", "agreement";
@@ -79,14 +83,20 @@ plants! {
         => "certificate", "agreement";
     "P18" VoteBeforePersist: "votes do not wait for the record that forbids contradicting them"
         => "persist first";
+    "P19" FetchedBlockUnchecked: "a fetched block's certificate and data are not checked"
+        => "certificate", "agreement";
     "P20" ParentNotChecked: "it is not checked that a proposal extends the one below it"
-        => "chain", "no panic", "settles", "parent";
+        => "chain", "no panic", "settles", "prepared lock";
+    "P21" CertificateOfAnyView: "a certificate counts for a later view than its signatures are of"
+        => "new-view", "prepared lock", "agreement";
     "P22" CertificatesForgottenOnEntering: "certificates are dropped when a view is entered"
         => "certificates kept", "persist first";
     "P23" ViewChangeNotRepeated: "view-changes and new-views are not sent again"
         => "settles";
     "P24" ComplaintNotRearmed: "the complaint clock does not start again after a view's first block"
         => "settles";
+    "P25" EnvelopesNotChecked: "candidates are taken as valid without a look at their envelopes"
+        => "validity", "certificate";
     "P26" CommitBeforePrepared: "a commit is cast without a quorum of prepares"
         => "prepared certificate", "agreement";
     "P27" ViewChangeHidesCertificates: "view-changes carry no certificates"
@@ -101,10 +111,12 @@ plants! {
         => "settles";
     "P32" AnswersAmplify: "view-changes and statuses answer each other without a limit"
         => "sends", "in flight";
+    "P36" BlockCertificateTooSmall: "q - 1 signatures prove a block"
+        => "certificate", "agreement";
     "P38" WindowNotEnforced: "any number above the last committed one may be in flight"
         => "window", "bounded memory";
     "P39" VotesUnbounded: "every vote is kept that differs from a sender's first"
-        => "bounded memory";
+        => "bounded memory", "prepared certificate", "evidence";
     "P50" OrderLeaks: "the order of a block's data differs between replicas, as that of a hash map does"
         => "settles", "halted", "agreement", "certificate";
 
@@ -117,7 +129,7 @@ plants! {
     "F4" VoteAgainAfterRestart: "a restarted replica forgets what it accepted, and votes again in the view"
         => "one vote", "votes kept", "agreement";
     "F5" NewViewNotPersisted: "a view entered by a new-view is not recorded before the first vote in it"
-        => "persist first", "view monotone";
+        => "proposer", "persist first", "view monotone";
     "F6" CommitAfterViewChange: "a commit is cast in a view after the own view-change left it"
         => "no vote back";
     "F7" CertificatesDropped: "a certificate is dropped before its block is durable"
@@ -142,14 +154,14 @@ plants! {
     "X08" DedupWindowTooShort: "an envelope may come again one block before D blocks have passed"
         => "integrity";
     "X09" NaiveQuorum: "a quorum is 2f + 1 for every n, also where that is too few"
-        => "certificate", "agreement", "evidence";
+        => "prepared certificate", "certificate", "agreement", "evidence";
     "X10" JoinTooEarly: "f others that ask for a view are enough to join it"
-        => "settles";
-    "X11" AbandonedStillPrepared: "a proposal is prepared though the one below it was replaced"
-        => "persist first", "agreement", "no panic";
-    "X12" LostProposalsStay: "proposals stay accepted above a block that is not the one they extend"
-        => "persist first", "agreement", "no panic", "settles";
-    "X13" OffenceUnproven: "votes for different things count as a lie though they are of different views"
+        => "settles", "alone";
+    "X11" StaleProposalAccepted: "what was proposed in the view before is accepted in this one"
+        => "proposer", "prepared lock", "agreement";
+    "X12" DurableTooEarly: "blocks count as durable as soon as they are committed"
+        => "certificates kept", "persist first";
+    "X13" OffenceUnproven: "any two different votes prove a lie"
         => "evidence";
     "X14" CatchUpAsksOnce: "a question for blocks that nobody answers is the last one"
         => "settles";
@@ -161,8 +173,14 @@ plants! {
         => "limits";
     "X18" DataHashNotChecked: "a backup does not compare a proposal's data hash with its candidates"
         => "halted", "settles";
-    "X19" NoTurns: "the primary empties one origin's line before it looks at the next"
-        => "fairness", "settles";
+    "X19" RecoveryForgetsViewChange: "a restarted replica votes in a view that it had left"
+        => "no vote back", "view monotone";
+    "X20" RecoveryForgetsCertificates: "a restarted replica forgets what it had prepared"
+        => "certificates kept", "persist first";
+    "X21" OwnVoteBeforeDurable: "a replica counts its own vote before it is durable"
+        => "own vote", "persist first";
+    "X22" ForwardedUnbounded: "a peer may forward any number of candidates"
+        => "bounded memory";
 }
 
 impl Plant {

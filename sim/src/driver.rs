@@ -10,15 +10,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sbft::pbft::{Input, Output, Replica, Role};
+use sbft::plant::Plant;
 use sbft::types::{Number, Time};
 
 use crate::draw::Purpose;
-use crate::network::{Label, Packet, label};
+use crate::network::{Label, Packet, Ticket, label};
 use crate::signing;
 use crate::trace::{self, What};
 use crate::violation::{Class, Violation};
 use crate::workload::{Source, index_of};
-use crate::world::{CrashWhen, Event, Promise, World};
+use crate::world::{CrashWhen, Event, Parcel, Promise, World};
 
 /// An input and the event that it is the doing of; 0 for what is being dealt with.
 type Caused = (u64, Input);
@@ -349,6 +350,14 @@ impl World {
 
     fn promise(&mut self, body: usize, promise: Promise) {
         let position = self.bodies[body].log.end();
+        if self.settings.config.plants.has(Plant::OwnVoteBeforeDurable)
+            && let Promise::Broadcast(unsigned) = &promise
+        {
+            let message = self.keys.seal(self.bodies[body].place, unsigned.clone(), position);
+            let packet = Packet::Message(self.letter(message));
+            let parcel = Parcel { from: body, to: body, packet, sent: 0, ticket: Ticket::SURE };
+            self.schedule(Duration::ZERO, Event::Deliver(parcel));
+        }
         self.bodies[body].outbox.push_back((position, promise, self.trace.cause));
     }
 

@@ -94,8 +94,8 @@ impl Ghost {
         }
         let digest = proposal.digest(&self.keys.domain().genesis);
         let primary = view.primary(self.keys.n());
-        let known =
-            self.proposed.get(&(view, number)) == Some(&digest) || self.carried.contains(&(view, number, digest));
+        let known = self.proposed.get(&(view, number)) == Some(&digest)
+            || self.carried.contains(&(view, number, digest));
         if place != primary && !faulty.contains(&primary) && !known {
             return unsafe_because(
                 "proposer",
@@ -166,7 +166,8 @@ impl Ghost {
             return Ok(());
         }
         let others = || {
-            let honest = self.standing.iter().filter(|(other, _)| **other != place && !faulty.contains(other));
+            let honest =
+                self.standing.iter().filter(|(other, _)| **other != place && !faulty.contains(other));
             honest.map(|(_, standing)| standing.view)
         };
         let here = 1 + others().filter(|other| *other >= before.view).count() + faulty.len();

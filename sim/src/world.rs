@@ -398,6 +398,7 @@ impl World {
             .collect();
         let network = Network::new(draws, bodies.len(), settings.conditions.clone());
         let checks = Checks::new(keys.clone(), &settings.config, faulty);
+        let keys = keys.lenient(settings.config.plants);
         Self {
             draws,
             now: Time::ZERO,

@@ -162,8 +162,7 @@ impl Replica {
         // cast for them stand: there will be no other at those views and numbers.
         let ours =
             self.slots.get(&number).and_then(|slot| slot.voted.as_ref()).map(|voted| voted.known.digest);
-        let is_ours = ours == Some(certificate.proposal) || self.planted(Plant::LostProposalsStay);
-        if self.accepted_top >= number && !is_ours {
+        if self.accepted_top >= number && ours != Some(certificate.proposal) {
             self.abandon_from(number);
         }
         self.accepted_top = self.accepted_top.max(number);

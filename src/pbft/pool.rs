@@ -79,8 +79,8 @@ pub(super) struct Pool {
     parked: BTreeSet<Digest>,
     /// Whose turn it is when the next block is put together.
     next_origin: Place,
-    /// The origins take no turns: a rule taken away.
-    no_turns: bool,
+    /// Forwarders have no quota: a rule taken away.
+    unbounded: bool,
 }
 
 /// How a candidate came.
@@ -118,13 +118,13 @@ impl Pool {
             ready_bytes: 0,
             parked: BTreeSet::new(),
             next_origin: Place(0),
-            no_turns: false,
+            unbounded: false,
         }
     }
 
-    /// The origins take no turns, for tests that take that rule away.
-    pub(super) fn without_turns(mut self, no_turns: bool) -> Self {
-        self.no_turns = no_turns;
+    /// Forwarders have no quota, for tests that take that rule away.
+    pub(super) fn without_bound(mut self, unbounded: bool) -> Self {
+        self.unbounded = unbounded;
         self
     }
 
@@ -158,7 +158,7 @@ impl Pool {
         }
 
         let charged = from == origin && self.charged[origin.index()] < self.outstanding;
-        let forwarded = from != origin && self.forwarded[from.index()] < self.outstanding;
+        let forwarded = from != origin && (self.forwarded[from.index()] < self.outstanding || self.unbounded);
         let cursor = committed_prefix(candidate, 0, dedup);
         let done = cursor == candidate.ids.len();
         if from == origin && (!charged || done) {
@@ -390,7 +390,7 @@ impl Pool {
                 break; // this origin comes first next time
             }
             idle = 0;
-            self.next_origin = if self.no_turns { origin } else { Place((origin.0 + 1) % n) };
+            self.next_origin = Place((origin.0 + 1) % n);
             (envelopes, bytes) = (envelopes + more, bytes + size);
             let alone = candidate.is_config;
             taken.push(candidate);

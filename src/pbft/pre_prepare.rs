@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::complaint::Reason;
 use super::message::{MAX_CANDIDATES, Message, PrePrepare, Prepare, PrepareVote, Proposal};
+use super::slot::Slot;
 use super::{Output, Phase, Replica};
 use crate::plant::Plant;
 use crate::types::{Number, Place, View};
@@ -74,7 +75,7 @@ impl Replica {
         if number <= self.settled() {
             return false; // the new-view said what belongs here, and a commit overtook it
         }
-        let Some(proposal) = slot.pending.get(&self.view).map(|pending| Arc::clone(&pending.proposal)) else {
+        let Some(proposal) = self.pending_proposal(slot) else {
             return false;
         };
         let parent = self.parent_hash();
@@ -132,6 +133,13 @@ impl Replica {
         }
         self.raise(Reason::Fault, || reason, out);
         false
+    }
+
+    /// What the primary of this view proposed at a number.
+    fn pending_proposal(&self, slot: &Slot) -> Option<Arc<Proposal>> {
+        let oldest = if self.planted(Plant::StaleProposalAccepted) { View(0) } else { self.view };
+        let (_, pending) = slot.pending.range(oldest..=self.view).next_back()?;
+        Some(Arc::clone(&pending.proposal))
     }
 
     fn check_form(&self, proposal: &Proposal) -> Result<(), Fault> {

@@ -75,8 +75,7 @@ impl Replica {
 
     fn is_prepared(&self, view: View, number: Number) -> bool {
         let Some(slot) = self.slots.get(&number) else { return false };
-        let on_a_lost_parent = self.planted(Plant::AbandonedStillPrepared);
-        let Some(voted) = slot.voted_in(view).filter(|voted| !voted.abandoned || on_a_lost_parent) else {
+        let Some(voted) = slot.voted_in(view).filter(|voted| !voted.abandoned) else {
             return false;
         };
         if number > self.durable && !voted.known.pinned {

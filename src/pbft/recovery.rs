@@ -46,7 +46,8 @@ impl Replica {
             sealed: BTreeMap::new(),
             dedup: Dedup::new(config.dedup_blocks, config.max_message_count, tip.recent, config.plants)
                 .leaking_order(config.plants.has(Plant::OrderLeaks) && config.me.0 % 2 == 1),
-            pool: Pool::new(n, outstanding, sequence).without_turns(config.plants.has(Plant::NoTurns)),
+            pool: Pool::new(n, outstanding, sequence)
+                .without_bound(config.plants.has(Plant::ForwardedUnbounded)),
             invalid: BTreeSet::new(),
             fetches: Fetches::default(),
             view: View(0),
@@ -110,7 +111,7 @@ impl Replica {
             Record::Accepted { view, proposal } => self.apply_accepted(view, proposal),
             Record::Prepared(certificate) => self.apply_prepared(certificate),
             Record::ViewChange(view) => {
-                if view > self.view {
+                if view > self.view && !self.planted(Plant::RecoveryForgetsViewChange) {
                     (self.view, self.phase, self.chosen) = (view, Phase::Leaving, None);
                 }
             }
@@ -135,7 +136,9 @@ impl Replica {
     }
 
     fn apply_prepared(&mut self, certificate: Arc<PreparedCertificate>) {
-        if certificate.proposal.number() <= self.tip.number {
+        if certificate.proposal.number() <= self.tip.number
+            || self.planted(Plant::RecoveryForgetsCertificates)
+        {
             return;
         }
         let known = self.known(Arc::clone(&certificate.proposal));

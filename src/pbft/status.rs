@@ -149,10 +149,7 @@ impl Replica {
     /// proposal is sent by everyone who holds it, since it carries the primary's own signature.
     fn repair_votes(&mut self, to: Place, status: &Status, out: &mut Vec<Output>) {
         let peer = &mut self.peers[to.index()];
-        if self.now < peer.next_repair
-            || self.phase != Phase::Active
-            || self.config.plants.has(Plant::VotesNotRepeated)
-        {
+        if self.now < peer.next_repair || self.phase != Phase::Active {
             return;
         }
         peer.next_repair = self.now.after(self.config.status_interval / 2);

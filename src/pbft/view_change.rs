@@ -193,7 +193,8 @@ impl Replica {
         let oldest = self.oldest_vote_view();
         for slot in self.slots.values_mut() {
             slot.prepares.retain(|view, _| *view >= oldest);
-            slot.pending.retain(|view, _| *view >= oldest);
+            let keeps_old = self.config.plants.has(Plant::StaleProposalAccepted);
+            slot.pending.retain(|view, _| *view >= oldest || keeps_old);
         }
         self.invalid.clear(); // what a proposal names is asked for anew: that bounds the set
         self.work_since = self.work_since.map(|_| self.now);
