@@ -26,6 +26,7 @@ pub mod script;
 pub mod signing;
 pub mod swarm;
 pub mod trace;
+pub mod twins;
 pub mod violation;
 pub mod workload;
 pub mod world;

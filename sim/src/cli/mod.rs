@@ -6,12 +6,14 @@
 
 mod exit;
 mod output;
+mod parallel;
 mod plants;
 mod progress;
 mod replay;
 mod run;
 mod subject;
 mod swarm;
+mod twins;
 
 use std::cell::RefCell;
 use std::io::{self, Write};
@@ -51,6 +53,8 @@ enum Command {
     /// Runs many random schedules and stops at the first that fails.
     #[command(alias = "smoke")]
     Swarm(swarm::Swarm),
+    /// Runs every schedule of a small world with twins.
+    Twins(twins::Twins),
 }
 
 impl Command {
@@ -60,6 +64,7 @@ impl Command {
             Self::Replay(command) => command.run(),
             Self::Run(command) => command.run(),
             Self::Swarm(command) => command.run(),
+            Self::Twins(command) => command.run(),
         }
     }
 }

@@ -68,10 +68,7 @@ fn seed_base(text: &str) -> Result<u64, String> {
 
 impl Swarm {
     pub(crate) fn run(self) -> Outcome {
-        let jobs = match self.jobs {
-            0 => std::thread::available_parallelism().map_or(1, usize::from),
-            jobs => jobs,
-        };
+        let jobs = super::parallel::threads(self.jobs);
         let search = Search {
             limit: match self.time {
                 Some(time) => Limit::Time(time),
@@ -166,7 +163,7 @@ fn round(value: f64) -> f64 {
 }
 
 /// 1234567 as 1,234,567.
-fn grouped(number: u64) -> String {
+pub(crate) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut out = String::new();
     for (at, digit) in digits.chars().enumerate() {
