@@ -367,7 +367,7 @@ impl World {
         places.extend(attacks.map(|(place, _)| *place));
         places.extend(twins);
         for twin in twins {
-            wrappers.entry(*twin).or_insert_with(|| Liar::honest_so_far(*twin));
+            wrappers.entry(*twin).or_insert_with(|| Liar::honest_so_far(*twin)).has_a_twin();
         }
         let faulty: BTreeSet<Place> = wrappers.keys().copied().collect();
         let mut second: Vec<Liar> = places[n..].iter().map(|place| wrappers[place].again()).collect();

@@ -93,6 +93,14 @@ impl Liar {
         Ok(liar)
     }
 
+    /// A second body shares its key: that is the attack `twins`.
+    pub(crate) fn has_a_twin(&mut self) {
+        if !self.has("twins") {
+            self.add("twins", bodies::twins(), Trigger::default(), Vec::new());
+            self.specs.push(AttackSpec::named("twins"));
+        }
+    }
+
     /// One more attack, of the catalogue or one's own.
     pub fn add(&mut self, name: &str, attack: Box<dyn Attack>, when: Trigger, against: Vec<Place>) {
         let salt = name.bytes().fold(u64::from(self.me.0), |hash, byte| mix(hash, u64::from(byte)));
