@@ -221,16 +221,28 @@ impl Plan {
 
     /// Runs it to the end.
     pub fn run(&self, show: Show) -> Report {
+        self.run_with(show, |_| Ok(())).expect("nothing was to be prepared")
+    }
+
+    /// Runs it to the end, after `prepare` did something to its world: gave a liar an attack of
+    /// one's own, say ([`World::attach`]). An error is that of `prepare`.
+    pub fn run_with(
+        &self,
+        show: Show,
+        prepare: impl FnOnce(&mut World) -> Result<(), String>,
+    ) -> Result<Report, String> {
         let mut world = None;
         let outcome = catch_unwind(AssertUnwindSafe(|| {
             let world = world.insert(self.world(show));
-            self.drive(world)
+            prepare(world)?;
+            Ok(self.drive(world))
         }));
         let Some(mut world) = world else {
-            return self.panicked(Time::ZERO, "while the world was made");
+            return Ok(self.panicked(Time::ZERO, "while the world was made"));
         };
         let mut report = match outcome {
-            Ok(settled_after) => Report {
+            Ok(Err(text)) => return Err(text),
+            Ok(Ok(settled_after)) => Report {
                 violation: world.violation().cloned(),
                 events: world.events,
                 ended: world.now,
@@ -259,7 +271,7 @@ impl Plan {
         if show.record {
             report.recording = Some(Box::new(Recording::take(self, &mut world)));
         }
-        report
+        Ok(report)
     }
 
     fn panicked(&self, at: Time, text: &str) -> Report {

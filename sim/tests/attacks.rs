@@ -45,3 +45,16 @@ fn every_attack_has_a_scenario_that_expects_it_to_act() {
         assert!(expected.contains(info.name), "no scenario of {}", info.name);
     }
 }
+
+/// What people copy from the documentation compiles and runs: it is the example, word for word.
+#[test]
+fn the_walk_through_shows_the_example_as_it_is() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |file: &str| std::fs::read_to_string(root.join(file)).expect(file);
+    let (example, walk) = (read("examples/my_attack.rs"), read("docs/attacks.md"));
+    let start = example.find("/// Votes prepare for the right block").expect("the attack");
+    let end = example.find("fn main()").expect("the program");
+    assert!(walk.contains(example[start..end].trim()), "sim/docs/attacks.md shows another example");
+    let lines = example[start..end].lines().take_while(|line| !line.starts_with("fn run"));
+    assert!(lines.count() < 30, "an attack is short");
+}

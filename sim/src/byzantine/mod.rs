@@ -200,6 +200,10 @@ impl Liar {
     /// Its core sends anything else to one replica; what it really sends.
     pub(crate) fn post(&mut self, stage: &mut Stage<'_>, to: Place, packet: Packet) -> Vec<Act> {
         let label = packet.label();
+        if matches!(packet, Packet::Candidate(_)) {
+            let genesis = stage.genesis();
+            stage.known.learn(self.me, &packet, &genesis);
+        }
         let mut acts = vec![Act { to, delay: Duration::ZERO, packet: packet.clone() }];
         for running in &mut self.attacks {
             if running.begins(stage, Some(label)) {
