@@ -15,6 +15,7 @@ mod driver;
 mod edge;
 pub mod expect;
 mod ghost;
+pub mod model;
 pub mod network;
 mod outside;
 pub mod plan;

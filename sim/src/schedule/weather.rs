@@ -30,7 +30,7 @@ impl Dice {
             reorder_by: self.millis("reorder by", 0, 5, 300),
             fifo: profile.has(Knob::Fifo),
             bandwidth,
-            queue: queue.or(bandwidth.map(|_| 200)),
+            queue: queue.or_else(|| bandwidth.map(|_| 200)),
             clog: profile.strength(Knob::Clog),
             clog_for: self.millis("clog for", 0, 50, 600),
         }
