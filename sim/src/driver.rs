@@ -232,7 +232,6 @@ impl World {
                 self.bodies[body].log.append(record);
             }
             Output::Broadcast(unsigned) => self.promise(body, Promise::Broadcast(unsigned)),
-            Output::Send(to, unsigned) => self.promise(body, Promise::Send(to, unsigned)),
             Output::Repeat(to, message) => self.promise(body, Promise::Repeat(to, message)),
             Output::Tell(to, message) => self.say(body, message, &[to]),
             Output::TellAll(message) => {
@@ -401,7 +400,6 @@ impl World {
                 Promise::Broadcast(unsigned) => {
                     (self.keys.seal(place, unsigned, nonce), self.others(place), true)
                 }
-                Promise::Send(to, unsigned) => (self.keys.seal(place, unsigned, nonce), vec![to], false),
                 Promise::Repeat(to, message) => (message, vec![to], false),
             };
             let label = label(&message, &self.settings.config.domain.genesis);

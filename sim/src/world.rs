@@ -250,7 +250,6 @@ impl Ord for Queued {
 #[derive(Clone, Debug)]
 pub(crate) enum Promise {
     Broadcast(Unsigned),
-    Send(Place, Unsigned),
     Repeat(Place, Message),
 }
 

@@ -37,15 +37,15 @@ impl Replica {
             return;
         }
         let since = (*self.behind_since.get_or_insert(self.now)).max(self.last_progress);
-        let near = ahead.0 - tip.0 <= self.config.window;
-        if near && self.now.since(since) < self.config.status_interval {
-            return;
-        }
+        let late = self.now.since(since) >= self.config.status_interval;
         let n = self.config.n as u16;
         let order = (0..n).map(|step| Place((self.next_source.0 + step) % n));
         let Some(peer) = order.into_iter().find(|place| {
             let peer = &self.peers[place.index()];
-            *place != self.config.me && peer.claimed > tip && !peer.down
+            // Each by its own claim: one liar that is far ahead must not make this replica fetch from the
+            // others what is on its way.
+            let due = late || peer.claimed.0.saturating_sub(tip.0) > self.config.window;
+            *place != self.config.me && peer.claimed > tip && !peer.down && due
         }) else {
             return;
         };

@@ -4,7 +4,7 @@
 //! well as those of this one, each view by itself: signatures of mixed views could be put together
 //! for a block that a later view replaced.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::message::{Commit, Offence, PreparedCertificate};
@@ -238,7 +238,7 @@ impl Replica {
         }
         self.unprepared.retain(|open| *open < number);
         self.dedup.abandon_proposals();
-        self.pool.land_all();
+        self.pool.land_all(&BTreeSet::new());
         self.open_config = None;
         self.accepted_top = number;
         self.prepared_top = number;

@@ -36,6 +36,11 @@ impl Fetches {
         self.wants.remove(digest);
     }
 
+    /// Nothing is wanted for this number any more.
+    pub(super) fn forget(&mut self, number: Number) {
+        self.wants.retain(|_, want| want.number != number);
+    }
+
     pub(super) fn forget_up_to(&mut self, number: Number) {
         self.wants.retain(|_, want| want.number > number);
     }

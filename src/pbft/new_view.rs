@@ -194,7 +194,7 @@ impl Replica {
         if self.votes() && !self.planted(Plant::NewViewNotPersisted) {
             out.push(Output::Persist(Record::NewView(Arc::clone(&new_view))));
         }
-        self.leave_proposals();
+        self.leave_proposals(&outcome);
         if self.planted(Plant::CertificatesForgottenOnEntering) {
             self.drop_certificates();
         }

@@ -13,8 +13,9 @@ use super::dedup::Dedup;
 use super::message::{MAX_CANDIDATES, Proposal};
 use crate::types::{Candidate, CandidateRef, Digest, Number, Place, Time, View};
 
-/// Where a candidate stands in its origin's line: a generation (an origin that restarts counts
-/// from 0 again), then the origin's own count. The digest tells apart what a liar numbers alike.
+/// Where a candidate stands in a line: a generation (an origin that restarts counts from 0 again),
+/// then the origin's own count. The digest tells apart what a liar numbers alike. What did not come
+/// over its origin's link has generation 0 and is counted as it comes.
 type Turn = (u64, u64, Digest);
 
 /// A candidate held, and why.
@@ -34,6 +35,8 @@ pub(super) struct Held {
     in_flight: bool,
     parked: bool,
     turn: Turn,
+    /// The line it waits in, if it does.
+    line: Option<Place>,
     /// All ids before this one are committed.
     cursor: usize,
     arrived: Time,
@@ -70,7 +73,11 @@ pub(super) struct Pool {
     forwarded: Vec<usize>,
     /// Highest generation and sequence seen of each origin.
     newest: Vec<(u64, u64)>,
-    /// Those that may be proposed, by origin.
+    /// How many candidates came over other links than their origin's.
+    strays: u64,
+    /// Those that may be proposed. A candidate waits in the line of whoever is known to have sent it:
+    /// its origin if it came over the origin's link, else its forwarder; or a liar could forge
+    /// candidates of another, and stand before the other's own.
     ready: BTreeMap<Place, BTreeSet<Turn>>,
     ready_count: usize,
     ready_envelopes: u64,
@@ -111,7 +118,8 @@ impl Pool {
             held: BTreeMap::new(),
             charged: vec![0; n],
             forwarded: vec![0; n],
-            newest: vec![(0, 0); n],
+            newest: vec![(1, 0); n],
+            strays: 0,
             ready: BTreeMap::new(),
             ready_count: 0,
             ready_envelopes: 0,
@@ -152,6 +160,9 @@ impl Pool {
                 if let Some(forwarder) = held.forwarder.take() {
                     self.forwarded[forwarder.index()] -= 1;
                 }
+                self.leave_line(&digest);
+                let turn = self.turn_of(candidate);
+                self.held.get_mut(&digest).expect("it is held").turn = turn;
             }
             self.sort(&digest);
             return;
@@ -173,7 +184,12 @@ impl Pool {
         if let Some(forwarder) = forwarder {
             self.forwarded[forwarder.index()] += 1;
         }
-        let turn = self.turn_of(candidate);
+        let turn = if from == origin {
+            self.turn_of(candidate)
+        } else {
+            self.strays += 1;
+            (0, self.strays, digest)
+        };
         let held = Held {
             candidate: Arc::clone(candidate),
             config_sequence,
@@ -186,6 +202,7 @@ impl Pool {
             in_flight: false,
             parked: false,
             turn,
+            line: None,
             cursor,
             arrived: now,
             watch: Watch::default(),
@@ -236,9 +253,17 @@ impl Pool {
         proposal.candidates.iter().map(|named| self.get(&named.digest).cloned()).collect()
     }
 
-    /// When the oldest of a proposal's candidates arrived.
-    pub(super) fn oldest_arrival(&self, proposal: &Proposal) -> Option<Time> {
-        proposal.candidates.iter().filter_map(|named| Some(self.held.get(&named.digest)?.arrived)).min()
+    /// Whose candidates a proposal names that came over their origin's link, and when the first of
+    /// each origin did.
+    pub(super) fn arrivals(&self, proposal: &Proposal) -> BTreeMap<Place, Time> {
+        let mut first = BTreeMap::new();
+        for held in proposal.candidates.iter().filter_map(|named| self.held.get(&named.digest)) {
+            if held.charged {
+                let arrived = first.entry(held.candidate.origin).or_insert(held.arrived);
+                *arrived = held.arrived.min(*arrived);
+            }
+        }
+        first
     }
 
     /// Keeps the proposal's candidates until [`Self::unpin`]. All are held.
@@ -276,15 +301,31 @@ impl Pool {
         }
     }
 
-    /// No proposal is in flight any more; what was goes back to waiting.
-    pub(super) fn land_all(&mut self) {
+    /// No proposal is in flight any more; what was goes back to waiting. What was fetched for one is
+    /// let go, but for `again`, which is about to be proposed again.
+    pub(super) fn land_all(&mut self, again: &BTreeSet<Digest>) {
         let digests: Vec<_> = self.held.keys().copied().collect();
         for digest in digests {
             let held = self.held.get_mut(&digest).expect("just listed");
-            (held.in_flight, held.parked, held.wanted) = (false, false, None);
+            (held.in_flight, held.parked) = (false, false);
+            held.wanted = held.wanted.filter(|_| again.contains(&digest));
             self.sort(&digest);
         }
         self.parked.clear();
+    }
+
+    /// The proposal for this number that named them is refused.
+    pub(super) fn forget_wanted(&mut self, number: Number) {
+        let wanted = self.held.iter_mut().filter(|(_, held)| held.wanted == Some(number));
+        let digests: Vec<_> = wanted
+            .map(|(digest, held)| {
+                held.wanted = None;
+                *digest
+            })
+            .collect();
+        for digest in digests {
+            self.sort(&digest);
+        }
     }
 
     /// After a block: those whose every id is in the chain are done, and released once.
@@ -411,25 +452,40 @@ impl Pool {
     /// Puts a candidate where it belongs after a change: into its line, out of it, or out of here.
     fn sort(&mut self, digest: &Digest) {
         let Some(held) = self.held.get(digest) else { return };
-        let origin = held.candidate.origin;
-        let (turn, envelopes, bytes) =
-            (held.turn, held.candidate.envelopes.len() as u64, held.candidate.bytes());
         let keep = held.charged || held.forwarder.is_some() || held.wanted.is_some() || held.pins > 0;
         let valid = held.config_sequence >= self.config_sequence;
-        let ready = keep && valid && !held.done && !held.in_flight && !held.parked;
-        let line = self.ready.entry(origin).or_default();
-        if ready && line.insert(turn) {
-            self.ready_count += 1;
-            self.ready_envelopes += envelopes;
-            self.ready_bytes += bytes;
-        } else if !ready && line.remove(&turn) {
-            self.ready_count -= 1;
-            self.ready_envelopes -= envelopes;
-            self.ready_bytes -= bytes;
+        let ready = valid && !held.done && !held.in_flight && !held.parked;
+        let from_origin = held.charged || held.forwarder.is_none() && held.pins > 0;
+        let line = if from_origin { Some(held.candidate.origin) } else { held.forwarder };
+        let line = line.filter(|_| ready);
+        if held.line != line {
+            self.leave_line(digest);
+            self.enter_line(digest, line);
         }
         if !keep {
             self.parked.remove(digest);
             self.held.remove(digest);
+        }
+    }
+
+    fn enter_line(&mut self, digest: &Digest, line: Option<Place>) {
+        let Some(held) = self.held.get_mut(digest) else { return };
+        held.line = line;
+        if let Some(place) = line {
+            self.ready.entry(place).or_default().insert(held.turn);
+            self.ready_count += 1;
+            self.ready_envelopes += held.candidate.envelopes.len() as u64;
+            self.ready_bytes += held.candidate.bytes();
+        }
+    }
+
+    fn leave_line(&mut self, digest: &Digest) {
+        let Some(held) = self.held.get_mut(digest) else { return };
+        if let Some(place) = held.line.take() {
+            self.ready.entry(place).or_default().remove(&held.turn);
+            self.ready_count -= 1;
+            self.ready_envelopes -= held.candidate.envelopes.len() as u64;
+            self.ready_bytes -= held.candidate.bytes();
         }
     }
 

@@ -85,6 +85,11 @@ impl Replica {
         if let Err(Fault(reason)) = self.check_form(&proposal) {
             return self.refuse(number, reason, out);
         }
+        // Before anything is fetched, and again with each candidate that comes: a proposal that is too
+        // large must not make this replica hold all that it names.
+        if !self.fits_a_block(&proposal) {
+            return self.refuse(number, format!("the proposal {number} is larger than a block may be"), out);
+        }
         if !self.hold_or_fetch(&proposal, number) {
             return false;
         }
@@ -93,16 +98,7 @@ impl Replica {
             return false; // validated under an older configuration; it comes again
         }
         let content = self.dedup.content(number, &candidates);
-        let (mut envelopes, mut bytes) = (0u64, 0u64);
-        for candidate in &candidates {
-            envelopes += candidate.envelopes.len() as u64;
-            bytes += candidate.bytes();
-        }
-        let fits =
-            envelopes <= u64::from(self.config.max_message_count) && bytes <= self.config.absolute_max_bytes;
-        let fault = if !fits && !self.planted(Plant::LimitsNotChecked) {
-            Some("is larger than a block may be")
-        } else if candidates.len() > 1 && candidates.iter().any(|candidate| candidate.is_config) {
+        let fault = if candidates.len() > 1 && candidates.iter().any(|candidate| candidate.is_config) {
             Some("has a config envelope that is not alone")
         } else if content.ids.is_empty() {
             Some("has nothing that is not in the chain")
@@ -121,6 +117,18 @@ impl Replica {
         true
     }
 
+    /// What is held of the proposal keeps the limits of a block.
+    fn fits_a_block(&self, proposal: &Proposal) -> bool {
+        let (mut envelopes, mut bytes) = (0u64, 0u64);
+        for candidate in proposal.candidates.iter().filter_map(|named| self.pool.get(&named.digest)) {
+            envelopes += candidate.envelopes.len() as u64;
+            bytes = bytes.saturating_add(candidate.bytes());
+        }
+        let fits =
+            envelopes <= u64::from(self.config.max_message_count) && bytes <= self.config.absolute_max_bytes;
+        fits || self.planted(Plant::LimitsNotChecked)
+    }
+
     /// The proposal is wrong: this replica votes for nothing here in this view, and complains. The
     /// others get the proposal as it is, signed by the primary: they will find the same, or that they
     /// were told something else, which is an offence. False: nothing was accepted.
@@ -128,7 +136,9 @@ impl Replica {
         let parent = self.parent_hash();
         let slot = self.slots.entry(number).or_default();
         slot.refused = Some((self.view, parent));
-        if let Some(wrong) = slot.pending.get(&self.view) {
+        self.fetches.forget(number);
+        self.pool.forget_wanted(number);
+        if let Some(wrong) = self.slots.get(&number).and_then(|slot| slot.pending.get(&self.view)) {
             out.push(Output::TellAll(Message::PrePrepare(wrong.clone())));
         }
         self.raise(Reason::Fault, || reason, out);

@@ -16,7 +16,7 @@ use super::pool::Pool;
 use super::quorum::Quorum;
 use super::slot::{Certified, Sealed, Voted};
 use super::status::Peer;
-use super::suspicion::Samples;
+use super::suspicion::{Delay, Samples};
 use super::{ChainTip, Config, Note, Output, Phase, Record, Replica, Tip};
 use crate::plant::Plant;
 use crate::types::{Place, Time, View};
@@ -78,7 +78,7 @@ impl Replica {
             work_since: None,
             complaint_put_off: Time::ZERO,
             ordered: 0,
-            delays: Samples::default(),
+            delays: vec![Delay::default(); n],
             rounds: Samples::default(),
             prepared_at: BTreeMap::new(),
             room_since: now,
@@ -206,7 +206,7 @@ impl Replica {
             }
             self.slots.insert(number, slot);
         }
-        self.pool.land_all();
+        self.pool.land_all(&BTreeSet::new());
     }
 
     /// Votes again for what it had accepted in this view, and commits what it had prepared.

@@ -4,13 +4,14 @@
 //! cause view changes. Before it complains a replica makes sure that the primary has the candidate.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::complaint::Reason;
 use super::message::{Message, Offence, Proposal};
 use super::{Output, Phase, Replica};
 use crate::plant::Plant;
-use crate::types::{Digest, Number, Place, Time};
+use crate::types::{Candidate, Digest, Number, Place, Time};
 
 /// How many measurements are kept of the primary's delay and of the round time.
 const SAMPLES: usize = 16;
@@ -32,16 +33,20 @@ impl Samples {
         self.0.push_back(sample);
     }
 
-    pub(super) fn clear(&mut self) {
-        self.0.clear();
-    }
-
     /// The median, once there are enough: one late message is no slow primary.
     pub(super) fn median(&self) -> Option<Duration> {
         let mut sorted: Vec<_> = self.0.iter().copied().collect();
         sorted.sort();
         (sorted.len() == SAMPLES).then(|| sorted[SAMPLES / 2])
     }
+}
+
+/// How long the primary takes with the candidates of one origin.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Delay {
+    pub(super) samples: Samples,
+    /// This replica passes the origin's candidates on to the primary.
+    pub(super) forwarded: bool,
 }
 
 /// `base` doubled `times`, at most `cap` (and never less than `base`).
@@ -175,7 +180,7 @@ impl Replica {
         }
         let Some(candidate) = self.pool.get(digest) else { return };
         for target in targets.into_iter().filter(|target| *target != me) {
-            out.push(Output::SendCandidate(target, std::sync::Arc::clone(candidate)));
+            out.push(Output::SendCandidate(target, Arc::clone(candidate)));
         }
     }
 
@@ -184,8 +189,8 @@ impl Replica {
         if reproposed || self.primary() == self.config.me {
             return;
         }
-        if let Some(arrived) = self.pool.oldest_arrival(proposal) {
-            self.delays.push(self.now.since(arrived.max(self.room_since)));
+        for (origin, arrived) in self.pool.arrivals(proposal) {
+            self.delays[origin.index()].samples.push(self.now.since(arrived.max(self.room_since)));
         }
     }
 
@@ -205,6 +210,15 @@ impl Replica {
         }
     }
 
+    /// Passes a candidate on to the primary, if its origin's are proposed late: then it is the primary.
+    pub(super) fn vouch_for(&self, from: Place, candidate: &Arc<Candidate>, out: &mut Vec<Output>) {
+        let (origin, primary) = (candidate.origin, self.primary());
+        let wanted = from == origin && origin != self.config.me && primary != self.config.me;
+        if wanted && self.phase == Phase::Active && self.delays[origin.index()].forwarded {
+            out.push(Output::SendCandidate(primary, Arc::clone(candidate)));
+        }
+    }
+
     /// Complains about a primary that proposes, but takes many times a round for it.
     pub(super) fn judge_speed(&mut self, out: &mut Vec<Output>) {
         if self.phase != Phase::Active
@@ -213,13 +227,31 @@ impl Replica {
         {
             return;
         }
-        let (Some(delay), Some(round)) = (self.delays.median(), self.rounds.median()) else { return };
-        let floor = DELAY_FLOOR.max(self.config.complain_timeout / 4);
-        if delay > floor && delay > round.saturating_mul(self.config.slow_primary_factor) {
-            let text = || format!("the primary takes {delay:?} to propose, a round takes {round:?}");
-            self.raise(Reason::Slow, text, out);
-        } else {
-            self.withdraw(Reason::Slow);
+        let Some(round) = self.rounds.median() else { return };
+        let limit = round
+            .saturating_mul(self.config.slow_primary_factor)
+            .max(DELAY_FLOOR)
+            .max(self.config.complain_timeout / 4);
+        let mut slow = None;
+        for (origin, delay) in self.delays.iter_mut().enumerate() {
+            let Some(median) = delay.samples.median() else { continue };
+            let vouched = delay.forwarded || origin == self.config.me.index();
+            if median <= limit {
+                delay.forwarded = false;
+            } else if vouched {
+                slow = Some(median);
+            } else {
+                // It may be the origin that sends to the primary late. Measured anew with candidates
+                // that the primary gets from here as well.
+                *delay = Delay { forwarded: true, ..Delay::default() };
+            }
+        }
+        match slow {
+            Some(delay) => {
+                let text = || format!("the primary takes {delay:?} to propose, a round takes {round:?}");
+                self.raise(Reason::Slow, text, out);
+            }
+            None => self.withdraw(Reason::Slow),
         }
     }
 

@@ -1,5 +1,6 @@
 //! The protocol between a few replicas whose messages arrive at once, or as a seed decides.
 
+mod abuse;
 mod accept;
 mod complaint;
 mod harness;

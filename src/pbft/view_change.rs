@@ -8,6 +8,8 @@
 use std::sync::Arc;
 
 use super::message::{Message, SignedViewChange, Unsigned, ViewChange};
+use super::new_view::Outcome;
+use super::suspicion::Delay;
 use super::{Note, Output, Phase, Record, Replica};
 use crate::plant::Plant;
 use crate::types::{Number, Time, View};
@@ -175,9 +177,11 @@ impl Replica {
     }
 
     /// Leaves what was in flight in the view before: its candidates wait again.
-    pub(super) fn leave_proposals(&mut self) {
+    /// What `outcome` proposes again is kept: a new primary fetched it to be able to.
+    pub(super) fn leave_proposals(&mut self, outcome: &Outcome) {
         self.dedup.abandon_proposals();
-        self.pool.land_all();
+        let again = outcome.again.iter().flat_map(|certificate| &certificate.proposal.candidates);
+        self.pool.land_all(&again.map(|named| named.digest).collect());
         self.fetches.clear();
         self.unprepared.clear();
         self.open_config = None;
@@ -198,7 +202,7 @@ impl Replica {
         }
         self.invalid.clear(); // what a proposal names is asked for anew: that bounds the set
         self.work_since = self.work_since.map(|_| self.now);
-        self.delays.clear();
+        self.delays.fill(Delay::default());
         self.room_since = self.now;
         self.forget_complaint();
         for peer in &mut self.peers {

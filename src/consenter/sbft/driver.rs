@@ -318,7 +318,6 @@ impl Driver {
                 self.records.push(bytes);
             }
             Output::Broadcast(unsigned) => self.promise(To::All, What::Unsigned(unsigned)),
-            Output::Send(place, unsigned) => self.promise(To::One(place), What::Unsigned(unsigned)),
             Output::Repeat(place, message) => self.promise(To::One(place), What::Signed(message)),
             Output::Tell(place, message) => shared.send(place, Class::Votes, shared.frame(&message)),
             Output::TellAll(message) => shared.send_all(Class::Votes, &shared.frame(&message)),

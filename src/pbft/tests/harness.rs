@@ -193,7 +193,6 @@ impl World {
                         self.send(from, to, message.clone());
                     }
                 }
-                Output::Send(to, unsigned) => self.send(from, to, sign(from, unsigned)),
                 Output::Repeat(to, message) | Output::Tell(to, message) => self.send(from, to, message),
                 Output::TellAll(message) => {
                     for to in everyone.clone().filter(|to| *to != from) {
