@@ -13,6 +13,9 @@ use crate::trace::{Event, What};
 /// The events that show the violation best, at most three; none without a violation.
 pub fn evidence(story: &Story<'_>) -> Vec<u64> {
     let Some(violation) = story.violation else { return Vec::new() };
+    if !is_safety(violation) {
+        return last_steps(story);
+    }
     let mut shown = forked(story).or_else(|| voted_twice(story)).unwrap_or_default();
     if shown.is_empty() {
         // What the replica was doing when the check failed.
@@ -22,6 +25,8 @@ pub fn evidence(story: &Story<'_>) -> Vec<u64> {
             .iter()
             .rev()
             .find(|event| event.id < violation.id && event.body.is_some() && speaks(&event.what));
+        let cause = violation.cause.and_then(|id| story.event(id));
+        shown.extend(cause.and_then(|cause| other_vote(story, cause)));
         shown.extend(violation.cause);
         shown.extend(last.map(|event| event.id));
         shown.dedup();
@@ -29,9 +34,47 @@ pub fn evidence(story: &Story<'_>) -> Vec<u64> {
     shown
 }
 
+/// Something happened that must not; not: something did not happen, or too much did.
+pub fn is_safety(violation: &Event) -> bool {
+    matches!(&violation.what, What::Violation { class, .. } if class == "Safety")
+}
+
+/// Nothing happened that should have: the last steps that honest replicas made.
+fn last_steps(story: &Story<'_>) -> Vec<u64> {
+    let mut last: BTreeMap<usize, u64> = BTreeMap::new();
+    let mut appended = None;
+    for event in &story.recording.events {
+        let Some(body) = event.body.filter(|body| story.is_honest(*body)) else { continue };
+        if event.what.said().is_some() {
+            last.insert(body, event.id);
+        } else if matches!(event.what, What::Append { .. }) {
+            appended = Some(event.id);
+        }
+    }
+    let mut steps: Vec<u64> = last.into_values().collect();
+    steps.sort_unstable();
+    let mut shown: Vec<u64> = steps.into_iter().rev().take(2).chain(appended).collect();
+    shown.sort_unstable();
+    shown.dedup();
+    shown
+}
+
 /// Worth being shown as the last thing before a violation.
 fn speaks(what: &What) -> bool {
     what.said().is_some() || matches!(what, What::Append { .. } | What::Persist { .. } | What::Start { .. })
+}
+
+/// What a replica said at the view and number of what it hears now, and for another proposal.
+fn other_vote(story: &Story<'_>, cause: &Event) -> Option<u64> {
+    let (What::Deliver { message, .. } | What::Own { message }) = &cause.what else { return None };
+    let digest = message.digest.as_ref()?;
+    let vote = story.packets.iter().rev().find(|packet| {
+        Some(packet.from) == cause.body
+            && packet.id < cause.id
+            && (packet.about.view, packet.about.number) == (message.view, message.number)
+            && packet.about.digest.as_ref().is_some_and(|other| other != digest)
+    })?;
+    Some(vote.id)
 }
 
 /// Two honest replicas appended different blocks at one number.

@@ -28,6 +28,8 @@ pub struct Packet {
     pub parent: Option<u64>,
     /// Which of several contradicting proposals it is about: 0 the only or first one, and so on.
     pub story: usize,
+    /// How often the same had been sent to the same body before.
+    pub repeat: u32,
     /// There are several contradicting proposals at its view and number.
     pub contested: bool,
 }
@@ -108,6 +110,7 @@ fn packets(recording: &Recording) -> Vec<Packet> {
     let mut packets: Vec<Packet> = Vec::new();
     let mut by_id: BTreeMap<u64, usize> = BTreeMap::new();
     let mut stories: BTreeMap<(u64, u64), Vec<String>> = BTreeMap::new();
+    let mut repeats: BTreeMap<(usize, usize, &About), u32> = BTreeMap::new();
     for event in &recording.events {
         match (&event.what, event.body) {
             (What::Send { to, message, arrives, lost }, Some(from)) => {
@@ -124,6 +127,11 @@ fn packets(recording: &Recording) -> Vec<Packet> {
                     lost: lost.clone(),
                     parent: parent(recording, event),
                     contested: false,
+                    repeat: {
+                        let same = repeats.entry((from, *to, message)).or_insert(0);
+                        *same += 1;
+                        *same - 1
+                    },
                 });
             }
             (What::Deliver { sent, .. }, Some(_)) => {

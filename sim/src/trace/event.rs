@@ -183,7 +183,7 @@ pub struct State {
 }
 
 /// What a packet is about.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct About {
     /// Its kind.
     #[serde(serialize_with = "kind_to", deserialize_with = "kind_from")]

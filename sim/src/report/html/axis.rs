@@ -18,7 +18,7 @@ const LONG: u64 = 10;
 pub(super) struct Need {
     /// When, in µs.
     pub(super) at: u64,
-    /// Where its label stands (a side of a lane), and how many rows it has.
+    /// The first and last of the slots that its label takes up.
     pub(super) label: Option<(usize, usize)>,
 }
 
@@ -67,14 +67,16 @@ impl Axis {
                 y += step(gap, hop);
             }
             at = moment[0].at;
-            for (slot, _) in moment.iter().filter_map(|need| need.label) {
-                y = y.max(free.get(slot).copied().unwrap_or(0.0));
-            }
-            for (slot, rows) in moment.iter().filter_map(|need| need.label) {
-                if free.len() <= slot {
-                    free.resize(slot + 1, 0.0);
+            for (first, last) in moment.iter().filter_map(|need| need.label) {
+                if free.len() <= last {
+                    free.resize(last + 1, 0.0);
                 }
-                free[slot] = free[slot].max(y) + rows as f64 * ROW;
+                y = free[first..=last].iter().fold(y, |y, free| y.max(*free));
+            }
+            for (first, last) in moment.iter().filter_map(|need| need.label) {
+                let slots = &mut free[first..=last];
+                let below = slots.iter().fold(y, |y, free| y.max(*free)) + ROW;
+                slots.fill(below);
             }
             knots.push((at, y));
         }
@@ -129,8 +131,8 @@ mod tests {
 
     #[test]
     fn labels_of_one_lane_do_not_cover_each_other() {
-        let label = |at| Need { at, label: Some((3, 2)) };
-        let axis = Axis::new(vec![label(10), label(11), bare(11)], 1000, &[]);
+        let label = |at| Need { at, label: Some((3, 4)) };
+        let axis = Axis::new(vec![label(10), label(10), label(11), bare(11)], 1000, &[]);
         assert!(axis.y(11) - axis.y(10) >= 2.0 * ROW);
     }
 

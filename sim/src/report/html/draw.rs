@@ -15,8 +15,14 @@ use crate::trace::What;
 const LEFT: f64 = 76.0;
 /// Room for partitions and faults on the right.
 const RIGHT: f64 = 230.0;
+/// Half as wide as the band behind a lane.
+const HALF: f64 = 16.0;
+/// How wide a letter of a label is, more or less.
+const LETTER: f64 = 5.9;
 /// How high a tile is. The browser lays out only those that are in sight.
 const TILE: f64 = 1500.0;
+/// What was sent to the same replica so often before is not drawn again.
+const REPEATS: u32 = 3;
 /// Faults that are drawn in another way than by a line of their own.
 const QUIET: [&str; 12] = [
     "cut",
@@ -86,6 +92,7 @@ struct Painter<'a> {
     axis: Axis,
     /// Where each body's lane is.
     lanes: Vec<f64>,
+    room: Room,
     gap: f64,
     width: f64,
     items: Vec<Item>,
@@ -99,19 +106,20 @@ pub(super) fn picture(story: &Story<'_>, focus: &Focus<'_>) -> Picture {
         5..=7 => 178.0,
         _ => 140.0,
     };
-    let marks = marks(story, (gap / 6.2) as usize - 6);
-    let lanes = places(story, gap);
+    let marks = marks(story, ((gap - 2.0 * HALF - 8.0) / LETTER) as usize);
+    let room = Room { positions: positions(story), gap };
+    let lanes = room.positions.iter().map(|at| LEFT + gap * (*at as f64 + 0.5)).collect();
     let statuses = story.packets.iter().filter(|packet| packet.about.kind == Kind::Status).count();
     let folded = |at: u64| focus.folds.iter().any(|(from, until)| (*from..*until).contains(&at));
     let drawn: Vec<&Packet> = story
         .packets
         .iter()
         .filter(|packet| packet.about.kind != Kind::Status || statuses <= STATUSES)
-        .filter(|packet| !folded(packet.at))
+        .filter(|packet| packet.repeat < REPEATS && !folded(packet.at))
         .collect();
-    let axis = Axis::new(needs(story, focus, &drawn, &marks), hop(story), focus.folds);
+    let axis = Axis::new(needs(story, focus, &drawn, &marks, &room), hop(story), focus.folds);
     let width = LEFT + gap * bodies as f64 + RIGHT;
-    let mut painter = Painter { story, focus, axis, lanes, gap, width, items: Vec::new() };
+    let mut painter = Painter { story, focus, axis, lanes, room, gap, width, items: Vec::new() };
     painter.times();
     painter.breaks();
     painter.bands();
@@ -125,20 +133,20 @@ pub(super) fn picture(story: &Story<'_>, focus: &Focus<'_>) -> Picture {
         counts.entry(packet.about.kind).or_default().1 += 1;
         painter.packet(packet);
     }
-    painter.marks(marks.iter().filter(|mark| !folded(mark.at)));
-    painter.evidence();
+    let mut rows = painter.marks(marks.iter().filter(|mark| !folded(mark.at)));
+    painter.evidence(&mut rows);
     Picture { head: painter.head(), body: painter.tiles(), counts }
 }
 
-/// Lanes in the order of places, twins side by side.
-fn places(story: &Story<'_>, gap: f64) -> Vec<f64> {
+/// For each body the position of its lane: in the order of places, twins side by side.
+fn positions(story: &Story<'_>) -> Vec<usize> {
     let mut order: Vec<usize> = (0..story.names.len()).collect();
     order.sort_by_key(|body| (story.recording.header.bodies[*body].place, *body));
-    let mut lanes = vec![0.0; order.len()];
+    let mut positions = vec![0; order.len()];
     for (at, body) in order.into_iter().enumerate() {
-        lanes[body] = LEFT + gap * (at as f64 + 0.5);
+        positions[body] = at;
     }
-    lanes
+    positions
 }
 
 /// The median time from a packet's sending to its arrival.
@@ -153,23 +161,24 @@ fn hop(story: &Story<'_>) -> u64 {
     hops.get(hops.len() / 2).copied().unwrap_or(1000)
 }
 
-fn needs(story: &Story<'_>, focus: &Focus<'_>, drawn: &[&Packet], marks: &[Mark]) -> Vec<Need> {
+fn needs(story: &Story<'_>, focus: &Focus<'_>, drawn: &[&Packet], marks: &[Mark], room: &Room) -> Vec<Need> {
     let mut needs = Vec::new();
     for packet in drawn.iter().filter(|packet| packet.about.kind != Kind::Status) {
         needs.push(Need { at: packet.at, label: None });
         needs.extend(packet.arrivals.iter().map(|arrival| Need { at: arrival.at, label: None }));
     }
     for mark in marks.iter().filter(|mark| mark.sign != Sign::Sync) {
-        let label = (!mark.text().is_empty()).then_some((slot(mark.body, mark.left), 1));
+        let text = mark.text();
+        let label = (!text.is_empty()).then(|| room.slots(mark.body, mark.left, &text));
         needs.push(Need { at: mark.at, label });
     }
     for event in &story.recording.events {
         match (&event.what, event.body) {
             (What::Fault { .. } | What::Violation { .. }, _) => {
-                needs.push(Need { at: event.at, label: Some((0, 1)) });
+                needs.push(Need { at: event.at, label: Some((0, 0)) });
             }
             (_, Some(body)) if focus.evidence.contains(&event.id) => {
-                needs.push(Need { at: event.at, label: Some((slot(body, false), 1)) });
+                needs.push(Need { at: event.at, label: Some(room.slots(body, false, EVIDENCE)) });
             }
             _ => {}
         }
@@ -177,9 +186,28 @@ fn needs(story: &Story<'_>, focus: &Focus<'_>, drawn: &[&Packet], marks: &[Mark]
     needs
 }
 
-/// The side of a lane as a number; 0 is the margin.
-fn slot(body: usize, left: bool) -> usize {
-    1 + body * 2 + usize::from(left)
+/// Stands for a label that needs all the room there is.
+const EVIDENCE: &str = "the label of an event that shows a violation";
+
+/// Where labels stand. Slot 0 is the margin; then each lane has one on its left and one on its
+/// right, and a long label takes up the next lane's as well.
+struct Room {
+    positions: Vec<usize>,
+    gap: f64,
+}
+
+impl Room {
+    /// The first and last slot that a label takes up.
+    fn slots(&self, body: usize, left: bool, text: &str) -> (usize, usize) {
+        let position = self.positions.get(body).copied().unwrap_or(0);
+        let own = 1 + position * 2 + usize::from(!left);
+        let wide = text.chars().count() as f64 * LETTER > self.gap / 2.0 - HALF - 4.0;
+        match (wide, left) {
+            (false, _) => (own, own),
+            (true, true) => (own.saturating_sub(1).max(1), own),
+            (true, false) => (own, own + 1),
+        }
+    }
 }
 
 /// A time for people.
@@ -198,7 +226,8 @@ impl Painter<'_> {
 
     fn times(&mut self) {
         let mut last = f64::MIN;
-        let packets = self.story.packets.iter().filter(|packet| packet.about.kind != Kind::Status);
+        let drawn = |packet: &&Packet| packet.about.kind != Kind::Status && packet.repeat < REPEATS;
+        let packets = self.story.packets.iter().filter(drawn);
         let mut moments: Vec<u64> = packets.map(|packet| packet.at).collect();
         moments.sort_unstable();
         moments.dedup();
@@ -217,18 +246,28 @@ impl Painter<'_> {
         for gap in self.axis.breaks.clone() {
             let inside = |at: u64| at > gap.from && at < gap.until;
             let packets = self.story.packets.iter().filter(|packet| inside(packet.at));
-            let (mut statuses, mut others) = (0, 0);
+            let (mut statuses, mut others, mut repeats) = (0, 0, 0);
             for packet in packets {
-                *(if packet.about.kind == Kind::Status { &mut statuses } else { &mut others }) += 1;
+                *match packet.about.kind {
+                    Kind::Status => &mut statuses,
+                    _ if packet.repeat >= REPEATS => &mut repeats,
+                    _ => &mut others,
+                } += 1;
             }
             let mut text = format!("{} in which ", time(gap.until - gap.from));
-            match (statuses, others) {
-                (0, 0) => text.push_str("nothing is sent"),
-                (_, 0) => {
+            match (statuses, others, repeats) {
+                (0, 0, 0) => text.push_str("nothing is sent"),
+                (_, 0, 0) => {
                     let _ = write!(text, "only {statuses} statuses are sent");
                 }
+                (_, 0, _) => {
+                    let _ = write!(text, "only {statuses} statuses and {repeats} repeats are sent");
+                }
                 _ => {
-                    let _ = write!(text, "{others} messages and {statuses} statuses are left out");
+                    let _ = write!(
+                        text,
+                        "{others} messages, {repeats} repeats and {statuses} statuses are left out"
+                    );
                 }
             }
             let right = self.width - RIGHT;
@@ -244,7 +283,6 @@ impl Painter<'_> {
     }
 
     fn bands(&mut self) {
-        let half = (self.gap / 9.0).min(22.0);
         for body in 0..self.lanes.len() {
             let x = self.lanes[body];
             let info = &self.story.recording.header.bodies[body];
@@ -255,8 +293,8 @@ impl Painter<'_> {
                 if let Some(view) = view.filter(|_| up) {
                     let place = format!(
                         r#"x="{:.1}" y="{top:.1}" width="{:.1}" height="{:.1}""#,
-                        x - half,
-                        half * 2.0,
+                        x - HALF,
+                        HALF * 2.0,
                         (bottom - top).max(0.0)
                     );
                     let _ = write!(svg, r#"<rect class="v{}" {place}/>"#, view % 6);
@@ -272,11 +310,8 @@ impl Painter<'_> {
                 self.add(top, bottom, 0, svg);
                 if let Some(view) = view.filter(|_| up && bottom - top > 12.0) {
                     let word = if active { format!("v{view}") } else { format!("→v{view}") };
-                    let label = format!(
-                        r#"<text class="vl" x="{:.1}" y="{:.1}">{word}</text>"#,
-                        x - half + 9.0,
-                        top + 11.0
-                    );
+                    let label =
+                        format!(r#"<text class="vl" x="{:.1}" y="{:.1}">{word}</text>"#, x, top + 11.0);
                     self.add(top, top + 11.0, 1, label);
                 }
             }
@@ -399,7 +434,7 @@ impl Painter<'_> {
             let (x, y) = (from + (to - from) * part, top + (end - top) * part - 3.0);
             let _ = write!(
                 svg,
-                r#"<text class="tag {} h-{kind}" x="{x:.0}" y="{y:.1}">{}</text>"#,
+                r#"<text class="tag {}{past} h-{kind}" x="{x:.0}" y="{y:.1}">{}</text>"#,
                 if packet.story == 0 { "" } else { "k-bad" },
                 letter(true, packet.story)
             );
@@ -428,9 +463,9 @@ impl Painter<'_> {
         escape(&title)
     }
 
-    fn marks<'b>(&mut self, marks: impl Iterator<Item = &'b Mark>) {
+    fn marks<'b>(&mut self, marks: impl Iterator<Item = &'b Mark>) -> Rows {
         // Labels of one moment on one side of a lane stand below each other.
-        let mut rows: BTreeMap<(usize, u64), usize> = BTreeMap::new();
+        let mut rows = Rows::new();
         for mark in marks {
             let (x, y) = (self.lanes[mark.body], self.axis.y(mark.at));
             let mut svg = sign(mark.sign, x, y);
@@ -440,10 +475,8 @@ impl Painter<'_> {
                 self.add(y, y, 5, svg);
                 continue;
             }
-            let row = rows.entry((slot(mark.body, mark.left), mark.at)).or_default();
-            let below = *row as f64 * ROW;
-            *row += 1;
-            let (side, at) = if mark.left { ("l", x - 9.0) } else { ("r", x + 9.0) };
+            let below = below(&mut rows, self.room.slots(mark.body, mark.left, &text), mark.at);
+            let (side, at) = if mark.left { ("l", x - HALF - 3.0) } else { ("r", x + HALF + 3.0) };
             let _ = write!(
                 svg,
                 r#"<text class="{side} {}" x="{at:.0}" y="{:.1}"><title>{} · {}</title>{}</text>"#,
@@ -455,21 +488,24 @@ impl Painter<'_> {
             );
             self.add(y, y + below, 6, svg);
         }
+        rows
     }
 
-    fn evidence(&mut self) {
+    fn evidence(&mut self, rows: &mut Rows) {
         for (nth, id) in self.focus.evidence.iter().enumerate() {
             let Some(event) = self.story.event(*id) else { continue };
             let Some(body) = event.body else { continue };
             let (x, y) = (self.lanes[body], self.axis.y(event.at));
-            let words = escape(&short(&event.what.words(&self.story.names), (self.gap / 6.0) as usize));
+            let words = short(&event.what.words(&self.story.names), ((self.gap - 60.0) / LETTER) as usize);
+            let below = below(rows, self.room.slots(body, false, EVIDENCE), event.at);
             let svg = format!(
-                r#"<g id="e{id}"><circle class="ring" cx="{x:.1}" cy="{y:.1}" r="9"/><text class="r blame" x="{:.1}" y="{:.1}">({}) {words}</text></g>"#,
-                x + 12.0,
-                y - 8.0,
+                r#"<g id="e{id}"><circle class="ring" cx="{x:.1}" cy="{y:.1}" r="9"/><text class="r blame" x="{:.1}" y="{:.1}">({}) {}</text></g>"#,
+                x + HALF + 3.0,
+                y + 4.0 + below,
                 nth + 1,
+                escape(&words),
             );
-            self.add(y - 10.0, y + 10.0, 7, svg);
+            self.add(y - 10.0, y + 10.0 + below, 7, svg);
         }
     }
 
@@ -522,6 +558,18 @@ impl Painter<'_> {
         }
         out
     }
+}
+
+/// How many labels stand in a slot at a moment.
+type Rows = BTreeMap<(usize, u64), usize>;
+
+/// How far below its moment a label stands: labels of one moment stand below each other.
+fn below(rows: &mut Rows, (first, last): (usize, usize), at: u64) -> f64 {
+    let row = (first..=last).filter_map(|slot| rows.get(&(slot, at))).max().copied().unwrap_or(0);
+    for slot in first..=last {
+        rows.insert((slot, at), row + 1);
+    }
+    row as f64 * ROW
 }
 
 fn cross(x: f64, y: f64, kind: &str, past: &str) -> String {

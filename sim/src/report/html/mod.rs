@@ -147,7 +147,11 @@ fn verdict(story: &Story<'_>, title: &str, evidence: &[u64]) -> String {
                 escape(text)
             );
             if !evidence.is_empty() {
-                out.push_str("<p>It shows in (click to go there; what led to it is in full colour):</p><ol>");
+                out.push_str(if past::is_safety(event) {
+                    "<p>It shows in (click to go there; what led to it is in full colour):</p><ol>"
+                } else {
+                    "<p>The last steps of those who tell the truth (click to go there):</p><ol>"
+                });
                 for event in evidence.iter().filter_map(|id| story.event(*id)) {
                     let _ = write!(
                         out,
@@ -277,8 +281,13 @@ fn legend(story: &Story<'_>, picture: &Picture) -> String {
     out.push_str(concat!(
         "<label><input type=\"checkbox\" id=\"k-sy\" checked><svg width=\"14\" height=\"14\"><path class=\"sync\" d=\"M4 4h6v6h-6z\"/></svg>disk synced</label>",
     ));
-    if story.violation.is_some() {
-        out.push_str("<label><input type=\"checkbox\" id=\"f-past\" checked><b>only what led to the violation</b></label>");
+    if let Some(violation) = story.violation {
+        // What did not happen has no past; the switch is there all the same.
+        let checked = if past::is_safety(violation) { " checked" } else { "" };
+        let _ = write!(
+            out,
+            "<label><input type=\"checkbox\" id=\"f-past\"{checked}><b>only what led to it</b></label>"
+        );
     }
     out.push_str(concat!(
         "</div><div class=\"tools\">Only number <input id=\"j-number\" type=\"number\" min=\"0\"> in view ",
