@@ -24,6 +24,13 @@ impl Output {
         Show { record: show.record || self.html.is_some() || self.trace.is_some(), ..show }
     }
 
+    /// What is written, and where.
+    pub(crate) fn files(&self) -> Vec<(&'static str, String)> {
+        let file =
+            |what, path: &Option<PathBuf>| path.as_ref().map(|path| (what, path.display().to_string()));
+        [file("picture", &self.html), file("trace", &self.trace)].into_iter().flatten().collect()
+    }
+
     /// Writes what was asked for. `title` says what ran, `reproduce` is the command that runs it again.
     pub(crate) fn write(&self, report: &mut Report, title: &str, reproduce: &str) -> Result<(), String> {
         let Some(recording) = &mut report.recording else { return Ok(()) };

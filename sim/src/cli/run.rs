@@ -7,8 +7,10 @@ use clap::Args;
 use sbft::plant::Plant;
 use sbft_sim::expect::Verdict;
 use sbft_sim::plan::{Plan, Report, Show};
+use sbft_sim::report::terminal;
 use sbft_sim::schedule::{Name, Schedule};
 use sbft_sim::swarm::profile;
+use sbft_sim::trace::Recording;
 use serde::Serialize;
 
 use super::output::Output;
@@ -118,24 +120,44 @@ impl Run {
             say(&format!("{text}\n"))?;
             return Ok(exit);
         }
-        let mut text = outcome(&run.title, &report, &verdict);
+        let mut text = match &verdict {
+            Verdict::Broke(_) => {
+                let mut files = self.output.files();
+                files.extend(fail_file.map(|file| {
+                    let file = file.display();
+                    ("scenario", format!("{file}; to make it small: sbft-sim shrink {file} -o min.toml"))
+                }));
+                told(&plan, &mut report, &run, &files)
+            }
+            Verdict::Missed(_) => {
+                outcome(&run.title, &report, &verdict) + &format!("reproduce: {}\n", run.reproduce)
+            }
+            Verdict::Met => outcome(&run.title, &report, &verdict),
+        };
         match is_deterministic {
             Some(true) => {
                 text += &format!("deterministic: the second run has the same {} events\n", report.events)
             }
-            Some(false) => text += "NOT DETERMINISTIC: a second run has other events\n",
+            Some(false) => {
+                text += "NOT DETERMINISTIC: a second run has other events; see sbft-sim diff\n";
+                text += &format!("reproduce: {} --verify-determinism\n", run.reproduce);
+            }
             None => {}
-        }
-        if exit != Exit::Ok {
-            text += &format!("reproduce: {}\n", run.reproduce);
-        }
-        if let Some(file) = fail_file {
-            text +=
-                &format!("written: {0}; to make it small: sbft-sim shrink {0} -o min.toml\n", file.display());
         }
         say(&text)?;
         Ok(exit)
     }
+}
+
+/// A failure for people; the run is made again if its events were not kept.
+fn told(plan: &Plan, report: &mut Report, run: &subject::Run, files: &[(&str, String)]) -> String {
+    let recording = match report.recording.take() {
+        Some(recording) => Some(recording),
+        None => plan.run(Show { record: true, ..Show::default() }).recording,
+    };
+    let mut recording = recording.map_or_else(Recording::default, |recording| *recording);
+    recording.entitle(&run.title, &run.reproduce);
+    terminal::failure(&recording, files)
 }
 
 /// What a run came to, by what was expected of it.

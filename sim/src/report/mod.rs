@@ -12,3 +12,4 @@ pub fn commit() -> &'static str {
 pub mod html;
 pub mod past;
 pub mod story;
+pub mod terminal;

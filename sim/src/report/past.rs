@@ -68,12 +68,18 @@ fn speaks(what: &What) -> bool {
 fn other_vote(story: &Story<'_>, cause: &Event) -> Option<u64> {
     let (What::Deliver { message, .. } | What::Own { message }) = &cause.what else { return None };
     let digest = message.digest.as_ref()?;
-    let vote = story.packets.iter().rev().find(|packet| {
-        Some(packet.from) == cause.body
-            && packet.id < cause.id
-            && (packet.about.view, packet.about.number) == (message.view, message.number)
-            && packet.about.digest.as_ref().is_some_and(|other| other != digest)
-    })?;
+    let others: Vec<_> = story
+        .packets
+        .iter()
+        .filter(|packet| {
+            Some(packet.from) == cause.body
+                && packet.id < cause.id
+                && (packet.about.view, packet.about.number) == (message.view, message.number)
+                && packet.about.digest.as_ref().is_some_and(|other| other != digest)
+        })
+        .collect();
+    // Its own vote says more than a proposal that it passed on.
+    let vote = others.iter().find(|packet| packet.about.kind != Kind::PrePrepare).or(others.first())?;
     Some(vote.id)
 }
 

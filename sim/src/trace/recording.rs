@@ -3,6 +3,7 @@
 use std::io::{self, BufRead, Write};
 
 use sbft::pbft::Role;
+use sbft::types::Time;
 
 use super::event::{BodyInfo, Event, Header, State, What};
 use super::file::{self, ReadError};
@@ -112,8 +113,9 @@ fn header(plan: &Plan, world: &World) -> Header {
         .take(plan.settings.n)
         .filter(|body| !body.honest)
         .map(|body| {
-            let twin = if body.twin { " (two bodies share its key)" } else { "" };
-            format!("{} lies{twin}: {}", body.name, body.attacks.join(", "))
+            let twin = if body.twin { " with two bodies that share its key" } else { "" };
+            let attacks = body.attacks.join(", ");
+            format!("{} lies{twin}{}{attacks}", body.name, if attacks.is_empty() { "" } else { ": " })
         })
         .collect();
     let names = &world.trace.names;
@@ -123,7 +125,21 @@ fn header(plan: &Plan, world: &World) -> Header {
     faults.sort_by_key(|(at, _)| *at);
     // That both ends notice a cut, and that it ends, would only make the list longer.
     faults.retain(|(_, fault)| !matches!(fault, Fault::LinkDown(..) | Fault::LinkUp(..) | Fault::Mend(..)));
+    // Clocks that are a little off from the beginning are one line.
+    let off: Vec<String> = faults
+        .iter()
+        .filter_map(|(at, fault)| match fault {
+            Fault::ClockRate(body, ppm) if *at == Time::ZERO => {
+                Some(format!("{} {ppm:+}", names.get(*body).map_or("?", String::as_str)))
+            }
+            _ => None,
+        })
+        .collect();
+    faults.retain(|(at, fault)| !matches!(fault, Fault::ClockRate(..)) || *at > Time::ZERO);
     story.extend(faults.iter().map(|(at, fault)| format!("{at} {}", What::fault(fault, names).words(names))));
+    if !off.is_empty() {
+        story.push(format!("clocks run off by millionths: {}", off.join(", ")));
+    }
     Header {
         sbft_sim_trace: file::VERSION,
         seed: plan.settings.seed,

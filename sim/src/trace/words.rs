@@ -226,7 +226,8 @@ impl std::fmt::Display for State {
             f.write_str("down, ")?;
         }
         let ((records, unsynced), (blocks, unstored)) = (self.records, self.blocks);
-        write!(f, "{blocks} blocks ({unstored} not synced), {records} records ({unsynced} not synced)")
+        let not = |count: u64| if count == 0 { String::new() } else { format!(" ({count} not synced)") };
+        write!(f, "{blocks} blocks{}, {records} log records{}", not(unstored), not(unsynced as u64))
     }
 }
 
