@@ -13,11 +13,12 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use sbft::types::{Place, Time};
+use sbft::types::{Number, Place, Time, View};
 
 use crate::byzantine::{AttackSpec, Family, Span, Trigger, catalogue};
 use crate::draw::{Draws, Purpose, mix};
-use crate::plan::{Plan, Submission};
+use crate::network::Kind;
+use crate::plan::{CrashAt, Moment, Plan, Submission};
 use crate::swarm::profile::{Choice, Knob, Profile};
 use crate::world::{Fault, Settings, default_config};
 
@@ -200,9 +201,10 @@ impl Dice {
             }
         }
         let submissions = self.submissions(n, heal_at, profile);
+        let crashes = self.crashes(n, profile);
         let quiet = Plan::quiet(settings, heal_at);
         let patience = self.with_slow_clocks(quiet.patience, profile);
-        Plan { liars, twins, faults, submissions, patience, ..quiet }
+        Plan { liars, twins, faults, crashes, submissions, patience, ..quiet }
     }
 
     fn settings(&self, seed: u64, n: usize, profile: &Profile) -> Settings {
@@ -231,6 +233,29 @@ impl Dice {
             config,
             ..Settings::calm(seed, n)
         }
+    }
+
+    /// Crashes just before or after a replica's first message of some kind, view and number.
+    fn crashes(&self, n: usize, profile: &Profile) -> Vec<CrashAt> {
+        const KINDS: [Kind; 5] =
+            [Kind::PrePrepare, Kind::Prepare, Kind::Commit, Kind::ViewChange, Kind::NewView];
+        let crash = |which| {
+            let kind = KINDS[self.below("crash kind", which, KINDS.len() as u64) as usize];
+            let changes = matches!(kind, Kind::ViewChange | Kind::NewView);
+            let view = self.below("crash view", which, 3) + u64::from(changes);
+            let number = Number(1 + self.below("crash number", which, 8));
+            CrashAt {
+                body: self.below("crash sender", which, n as u64) as usize,
+                moment: Moment::Send {
+                    kind,
+                    view: self.chance("crash in view", which, 0.7).then_some(View(view)),
+                    number: (!changes && self.chance("crash at number", which, 0.7)).then_some(number),
+                    after: self.chance("crash after", which, 0.5),
+                },
+                down_for: None,
+            }
+        };
+        (0..profile.count(Knob::CrashesAtSends)).map(crash).collect()
     }
 
     fn liars(&self, n: usize, profile: &Profile) -> (Vec<(Place, Vec<AttackSpec>)>, Vec<Place>) {

@@ -1,9 +1,10 @@
 //! The commands of `sbft-sim`, a file each; here only what they share.
 //!
 //! A command is a struct of arguments with a `run(self) -> Outcome`. To add one: its file, its
-//! `mod` line, its variant of [`Command`] and its arm in [`Command::run`]. (`replay`, `shrink`,
-//! `plants`, `attacks` and `diff` come this way from the people who write them.)
+//! `mod` line, its variant of [`Command`] and its arm in [`Command::run`]. (`shrink`
+//! and `diff` come this way from the people who write them.)
 
+mod attacks;
 mod exit;
 mod output;
 mod parallel;
@@ -33,8 +34,8 @@ pub(crate) type Outcome = Result<Exit, String>;
 /// Runs sbft's protocol core in virtual time, over a network, disks and clocks that fail, with
 /// liars among the replicas, and checks after every event what must never break.
 ///
-/// Exit status: 0 all is well, 1 a scenario's expectation was not met, 10 safety, 11 liveness, 12 storm or memory, 13 panic, 14 not
-/// deterministic, 2 wrong usage.
+/// Exit status: 0 all is well, 1 a scenario's expectation was not met, 2 wrong usage, 10 safety, 11
+/// liveness, 12 storm or memory, 13 panic, 14 not deterministic.
 #[derive(Parser)]
 #[command(name = "sbft-sim", version)]
 struct Arguments {
@@ -44,6 +45,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Lists what liars can do, or explains it.
+    Attacks(attacks::Attacks),
     /// Takes rules of the protocol away, one at a time, and shows that some schedule fails.
     Plants(plants::Plants),
     /// Runs a schedule again and prints what happens, up to a time.
@@ -60,6 +63,7 @@ enum Command {
 impl Command {
     fn run(self) -> Outcome {
         match self {
+            Self::Attacks(command) => command.run(),
             Self::Plants(command) => command.run(),
             Self::Replay(command) => command.run(),
             Self::Run(command) => command.run(),

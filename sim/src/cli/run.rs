@@ -183,14 +183,6 @@ fn well(report: &Report) -> String {
     text
 }
 
-/// What a drawn schedule came to, in a line or two.
-pub(crate) fn text(name: &Name, choice: &Choice, report: &Report) -> String {
-    match &report.violation {
-        None => format!("seed {name}: {}\n", well(report)),
-        Some(violation) => format!("seed {name}: {violation}\nreproduce: {}\n", choice.reproduce(name)),
-    }
-}
-
 /// The outcome for other programs.
 #[derive(Serialize)]
 struct Json {

@@ -49,13 +49,7 @@ impl Subject {
     pub(crate) fn load(&self) -> Result<Run, String> {
         match (&self.file, &self.seed) {
             (Some(file), seed) => self.file(file, seed.as_ref()),
-            (None, Some(seed)) => Ok(Run {
-                scenario: Scenario { name: None, about: None, plan: self.choice.plan(seed.clone()) },
-                title: format!("seed {seed}"),
-                reproduce: self.choice.reproduce(seed),
-                slug: format!("seed-{seed}"),
-                is_written: false,
-            }),
+            (None, Some(seed)) => Ok(Run::drawn(seed, &self.choice)),
             (None, None) => Err("give a scenario file, or --seed".to_owned()),
         }
     }
@@ -91,6 +85,17 @@ impl Subject {
 }
 
 impl Run {
+    /// The schedule of a seed.
+    pub(crate) fn drawn(seed: &Name, choice: &Choice) -> Self {
+        Self {
+            scenario: Scenario { name: None, about: None, plan: choice.plan(seed.clone()) },
+            title: format!("seed {seed}"),
+            reproduce: choice.reproduce(seed),
+            slug: format!("seed-{seed}"),
+            is_written: false,
+        }
+    }
+
     pub(crate) fn plan(&self) -> &Plan {
         &self.scenario.plan
     }

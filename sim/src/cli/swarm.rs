@@ -3,6 +3,7 @@
 use std::collections::hash_map::RandomState;
 use std::fmt::Write as _;
 use std::hash::{BuildHasher, Hasher};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
@@ -12,6 +13,7 @@ use serde_json::json;
 
 use super::progress::Line;
 use super::run::Choice;
+use super::subject::Run;
 use super::{Exit, Outcome, say};
 
 /// Schedules without `--seeds` and `--time`.
@@ -50,6 +52,18 @@ pub(crate) struct Swarm {
     /// A progress line on standard error also where that is no terminal.
     #[arg(long)]
     progress: bool,
+    /// Write failing schedules as scenario files, a folder for each, in here.
+    #[arg(long, value_name = "DIR", default_value = "sbft-sim-failures")]
+    out: PathBuf,
+}
+
+/// Failing schedules that are printed and written; of more there are only names, in `--json`.
+const SHOWN: usize = 20;
+
+/// A failure and the file that it was written to.
+struct Written<'a> {
+    failure: &'a Failure,
+    file: Option<PathBuf>,
 }
 
 /// Parses a seed base.
@@ -85,30 +99,53 @@ impl Swarm {
         let line = Line::new(self.progress);
         let (progress, failures) = search.run(|progress| line.show(|| short(&search, progress)));
         line.end();
+        let written = self.write(&failures)?;
         if self.json {
-            say(&format!("{:#}\n", self.json(&search, &progress, &failures)))?;
+            say(&format!("{:#}\n", self.json(&search, &progress, &written)))?;
         } else {
-            say(&self.text(&search, &progress, &failures))?;
+            say(&self.text(&search, &progress, &written))?;
         }
         Ok(failures.iter().map(exit).max().unwrap_or(Exit::Ok))
     }
 
-    fn text(&self, search: &Search, progress: &Progress, failures: &[Failure]) -> String {
+    /// Writes the first failing schedules as scenario files.
+    fn write<'a>(&self, failures: &'a [Failure]) -> Result<Vec<Written<'a>>, String> {
+        let write = |(nth, failure): (usize, &'a Failure)| {
+            let file = if nth < SHOWN {
+                let run = Run::drawn(&failure.schedule.name, &self.choice);
+                Some(run.write_failure(Some(&self.out.join(&run.slug)), &failure.violation.to_string())?)
+            } else {
+                None
+            };
+            Ok(Written { failure, file })
+        };
+        failures.iter().enumerate().map(write).collect()
+    }
+
+    fn text(&self, search: &Search, progress: &Progress, failures: &[Written<'_>]) -> String {
         let mut out = String::new();
-        for failure in failures {
+        for Written { failure, file } in failures.iter().take(SHOWN) {
             let name = &failure.schedule.name;
             let _ = writeln!(out, "schedule {name}: {}", failure.violation);
             let _ = writeln!(out, "reproduce: {}", self.choice.reproduce(name));
+            if let Some(file) = file {
+                let file = file.display();
+                let _ =
+                    writeln!(out, "written: {file}; to make it small: sbft-sim shrink {file} -o min.toml\n");
+            }
+        }
+        if progress.violations > SHOWN as u64 {
+            let _ = writeln!(out, "and {} more that failed\n", progress.violations - SHOWN as u64);
         }
         out += &summary(search, progress);
         out
     }
 
-    fn json(&self, search: &Search, progress: &Progress, failures: &[Failure]) -> serde_json::Value {
+    fn json(&self, search: &Search, progress: &Progress, failures: &[Written<'_>]) -> serde_json::Value {
         let tally = &progress.tally;
         let failures: Vec<_> = failures
             .iter()
-            .map(|failure| {
+            .map(|Written { failure, file }| {
                 json!({
                     "schedule": failure.schedule.name.to_string(),
                     "index": failure.index,
@@ -121,6 +158,7 @@ impl Swarm {
                     "text": failure.violation.text,
                     "at_us": failure.violation.at.0.as_micros() as u64,
                     "reproduce": self.choice.reproduce(&failure.schedule.name),
+                    "file": file,
                 })
             })
             .collect();

@@ -39,6 +39,8 @@ pub enum Knob {
     CrashRate,
     /// How many crashes at drawn times.
     Crashes,
+    /// How many crashes just before or after a message of some kind.
+    CrashesAtSends,
     /// All replicas crash at one instant.
     AllCrash,
     /// A log sync takes up to so many milliseconds.
@@ -154,7 +156,7 @@ const HALF: f64 = 0.5;
 const ALWAYS: f64 = 1.0;
 
 /// In the order of [`Knob`].
-static RANGES: [Range; 43] = [
+static RANGES: [Range; 44] = [
     range(Knob::LeastDelay, Family::Rules, 0.1, 10.0, ALWAYS),
     range(Knob::MeanDelay, Family::Rules, 0.1, 20.0, ALWAYS),
     range(Knob::Tail, Family::Net, 0.002, 0.1, HALF),
@@ -165,6 +167,7 @@ static RANGES: [Range; 43] = [
     range(Knob::Resets, Family::Net, 1.0, 12.0, HALF),
     range(Knob::CrashRate, Family::Crash, 0.0005, 0.02, HALF),
     range(Knob::Crashes, Family::Crash, 1.0, 5.99, HALF),
+    range(Knob::CrashesAtSends, Family::Crash, 1.0, 6.99, HALF),
     range(Knob::AllCrash, Family::Crash, 1.0, 1.0, 0.06),
     range(Knob::SlowSync, Family::Disk, 3.0, 60.0, HALF),
     range(Knob::BlockSync, Family::Rules, 5.0, 400.0, ALWAYS),
