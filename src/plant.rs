@@ -117,6 +117,10 @@ plants! {
         => "window", "bounded memory";
     "P39" VotesUnbounded: "every vote is kept that differs from a sender's first"
         => "bounded memory", "prepared certificate", "evidence";
+    "P40" ViewChangesUnbounded: "every view-change is kept, for whatever view"
+        => "bounded memory";
+    "P48" TimersFollowWallTime: "timers follow wall time and not the monotonic clock"
+        => "settles";
     "P50" OrderLeaks: "the order of a block's data differs between replicas, as that of a hash map does"
         => "settles", "halted", "agreement", "certificate";
 
@@ -256,6 +260,42 @@ impl Plants {
     /// The rules taken away.
     pub fn iter(self) -> impl Iterator<Item = Plant> {
         Plant::ALL.iter().copied().filter(move |plant| self.has(*plant))
+    }
+}
+
+/// What a planted bug keeps for ever; nothing, without the feature `plant`.
+#[derive(Clone, Debug)]
+pub struct Hoard<T> {
+    #[cfg(feature = "plant")]
+    kept: Vec<T>,
+    #[cfg(not(feature = "plant"))]
+    kept: std::marker::PhantomData<T>,
+}
+
+impl<T> Default for Hoard<T> {
+    fn default() -> Self {
+        Self { kept: Default::default() }
+    }
+}
+
+impl<T> Hoard<T> {
+    /// Keeps one more.
+    pub fn push(&mut self, _item: T) {
+        #[cfg(feature = "plant")]
+        self.kept.push(_item);
+    }
+
+    /// How many are kept.
+    pub fn len(&self) -> usize {
+        #[cfg(feature = "plant")]
+        return self.kept.len();
+        #[cfg(not(feature = "plant"))]
+        return 0;
+    }
+
+    /// None is kept.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 }
 

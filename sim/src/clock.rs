@@ -64,6 +64,14 @@ impl Clock {
         self.ppm
     }
 
+    /// The monotonic clock jumps like wall time, which it never does: for planted bugs.
+    pub fn jump_monotonic(&mut self, now: Time, millis: i64) {
+        let by = Duration::from_millis(millis.unsigned_abs());
+        let showed = self.local(now).0;
+        self.since = now;
+        self.showed = Time(if millis < 0 { showed.saturating_sub(by) } else { showed.saturating_add(by) });
+    }
+
     /// Wall time jumps by so many milliseconds.
     pub fn jump_wall(&mut self, millis: i64) {
         self.wall_off = self.wall_off.saturating_add(millis);

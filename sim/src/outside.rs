@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use sbft::pbft::Input;
+use sbft::plant::Plant;
 use sbft::types::Place;
 
 use crate::draw::Purpose;
@@ -70,6 +71,9 @@ impl World {
     /// A body's wall time jumps.
     pub(crate) fn jump_wall(&mut self, body: usize, millis: i64) {
         self.bodies[body].clock.jump_wall(millis);
+        if self.settings.config.plants.has(Plant::TimersFollowWallTime) {
+            self.bodies[body].clock.jump_monotonic(self.now, millis);
+        }
         self.trace.event(self.now, Some(body), || What::Clock {
             fault: "jump".to_owned(),
             text: format!("wall time jumps by {millis} ms"),

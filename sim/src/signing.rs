@@ -192,7 +192,7 @@ impl Keys {
         let by =
             |signer| self.good(signer, &vote.signing_bytes(&self.domain, signer), &pre_prepare.signature);
         let anyone = || (0..self.n as u16).map(Place).any(by);
-        if !by(primary) && !(self.plants.has(Plant::ProposalByAnyone) && anyone()) {
+        if !(by(primary) || self.plants.has(Plant::ProposalByAnyone) && anyone()) {
             return Err(Flaw::Noise("pre-prepare: not signed by the view's primary"));
         }
         Ok(())
@@ -281,7 +281,7 @@ impl Keys {
             }
             let good =
                 |vote: PrepareVote| self.good(*signer, &vote.signing_bytes(&self.domain, *signer), signature);
-            if !good(vote) && !(self.plants.has(Plant::CertificateOfAnyView) && older().any(good)) {
+            if !(good(vote) || self.plants.has(Plant::CertificateOfAnyView) && older().any(good)) {
                 return Err(Flaw::Noise("prepared certificate: bad signature"));
             }
         }

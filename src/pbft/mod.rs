@@ -47,7 +47,7 @@ mod view_change;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::plant::Plant;
+use crate::plant::{Hoard, Plant};
 use crate::types::{BlockCertificate, Candidate, Digest, Number, Place, Time, View};
 use catch_up::Asked;
 use complaint::Complaint;
@@ -114,6 +114,8 @@ pub struct Replica {
     chosen: Option<Arc<NewViewBody>>,
     /// The highest of each sender.
     view_changes: BTreeMap<Place, Arc<SignedViewChange>>,
+    /// Those kept against the rule that says one for each sender.
+    hoard: Hoard<Arc<SignedViewChange>>,
     /// Views since the last progress.
     failed_views: u32,
     progressed: bool,
@@ -219,7 +221,7 @@ impl Replica {
             in_flight: (self.accepted_top.0 - self.tip.number.0) as usize,
             waiting: self.pool.waiting(),
             candidates_held: self.pool.len(),
-            messages_held: slots + self.view_changes.len(),
+            messages_held: slots + self.view_changes.len() + self.hoard.len(),
             halted: self.halted,
         }
     }

@@ -26,6 +26,10 @@ impl Replica {
         if *signer == self.config.me && from != self.config.me {
             return false;
         }
+        if self.planted(Plant::OffenceUnproven) {
+            self.accuse_across_views(&prepare, out);
+        }
+        let Prepare { vote, signer, .. } = &prepare;
         let votes = self.slots.entry(number).or_default().prepares.entry(view).or_default();
         if let Some((digest, signature)) = votes.get(signer) {
             if *digest != vote.digest {
@@ -41,6 +45,20 @@ impl Replica {
         }
         votes.insert(prepare.signer, (prepare.vote.digest, prepare.signature));
         true
+    }
+
+    /// For tests that take away the rule that only votes of one view contradict each other.
+    fn accuse_across_views(&mut self, prepare: &Prepare, out: &mut Vec<Output>) {
+        let vote = prepare.vote;
+        let Some(slot) = self.slots.get(&vote.number) else { return };
+        let other = slot.prepares.iter().find_map(|(view, votes)| {
+            let (digest, signature) = votes.get(&prepare.signer)?;
+            let vote = super::message::PrepareVote { view: *view, digest: *digest, ..vote };
+            Some(Prepare { vote, signer: prepare.signer, signature: signature.clone() })
+        });
+        if let Some(other) = other.filter(|other| other.vote.digest != vote.digest) {
+            self.on_offence(Offence::Prepares(Box::new(other), Box::new(prepare.clone())), out);
+        }
     }
 
     /// For tests that take away the rule of one prepare for each signer, view and number.

@@ -18,7 +18,7 @@ use super::slot::{Certified, Sealed, Voted};
 use super::status::Peer;
 use super::suspicion::{Delay, Samples};
 use super::{ChainTip, Config, Note, Output, Phase, Record, Replica, Tip};
-use crate::plant::Plant;
+use crate::plant::{Hoard, Plant};
 use crate::types::{Place, Time, View};
 
 impl Replica {
@@ -56,6 +56,7 @@ impl Replica {
             entered: None,
             chosen: None,
             view_changes: BTreeMap::new(),
+            hoard: Hoard::default(),
             failed_views: 0,
             progressed: true,
             change_deadline: None,

@@ -97,6 +97,9 @@ impl Replica {
         if signer == self.config.me && !from_me || !self.is_well_formed(&change.body) {
             return;
         }
+        if self.planted(Plant::ViewChangesUnbounded) {
+            self.hoard.push(Arc::clone(&change));
+        }
         // The highest of each sender: one message each, whatever it sends.
         if self.view_changes.get(&signer).is_some_and(|held| held.body.view >= change.body.view) {
             return;
