@@ -70,7 +70,7 @@ plants! {
     "P11" NewViewQuorumWeak: "f + 1 view-changes start a view"
         => "new-view", "agreement", "evidence";
     "P12" NoJoinRule: "nobody joins the view that f + 1 others ask for"
-        => "settles";
+        => "join", "settles";
     "P13" PreparesOfAnyView: "prepares of different views are counted together"
         => "prepared certificate", "agreement";
     "P14" ProposalByAnyone: "a proposal is accepted whoever signed it"

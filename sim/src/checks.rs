@@ -388,6 +388,12 @@ impl Checks {
         Ok(())
     }
 
+    /// The network has behaved since `healed`: whoever is up and honest has joined the others.
+    pub(crate) fn has_joined(&self, healed: Time, up: impl Iterator<Item = Place>) -> Verdict {
+        let honest: Vec<_> = up.filter(|place| !self.dishonest.contains(place)).collect();
+        self.ghost.has_joined(healed, &honest)
+    }
+
     /// An honest replica writes a record.
     pub(crate) fn persisted(&mut self, body: &Body, record: &Record) -> Verdict {
         if !body.is_honest() || self.wiped.contains(&body.place) {
@@ -534,6 +540,7 @@ impl Checks {
 
     /// The clock moves on.
     pub(crate) fn time_passes(&mut self, now: Time, next: Time, queued: usize) -> Verdict {
+        self.ghost.now = next;
         if next.0.as_secs() != now.0.as_secs() {
             for promises in self.promises.values_mut() {
                 promises.sent = 0;

@@ -6,10 +6,11 @@
 //! verifier of certificates.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use sbft::pbft::message::{NewView, Proposal};
 use sbft::pbft::{Config, Record};
-use sbft::types::{CommittedBlock, Digest, Number, Place, View};
+use sbft::types::{CommittedBlock, Digest, Number, Place, Time, View};
 
 use crate::signing::Keys;
 use crate::violation::{Class, Violation};
@@ -26,14 +27,18 @@ fn unsafe_because(check: &'static str, text: String) -> Verdict {
 struct Standing {
     view: View,
     leaving: bool,
+    since: Time,
 }
 
 /// What all honest replicas said and recorded.
 #[derive(Debug)]
 pub(crate) struct Ghost {
+    /// The time of the event being carried out.
+    pub(crate) now: Time,
     keys: Keys,
     window: u64,
     max_message_count: usize,
+    join_within: Duration,
     /// Honest replicas that cast a commit, by number, then view and digest.
     commits: BTreeMap<Number, BTreeMap<(View, Digest), BTreeSet<Place>>>,
     /// What the honest primaries voted for, which is what they proposed.
@@ -46,9 +51,11 @@ pub(crate) struct Ghost {
 impl Ghost {
     pub(crate) fn new(keys: Keys, config: &Config) -> Self {
         Self {
+            now: Time::ZERO,
             keys,
             window: config.window,
             max_message_count: config.max_message_count as usize,
+            join_within: config.status_interval * 20,
             commits: BTreeMap::new(),
             proposed: BTreeMap::new(),
             carried: BTreeSet::new(),
@@ -118,7 +125,7 @@ impl Ghost {
             let number = certificate.proposal.number();
             self.carried.insert((view, number, certificate.proposal.digest(&genesis)));
         }
-        self.standing.insert(place, Standing { view, leaving: false });
+        self.standing.insert(place, Standing { view, leaving: false, since: self.now });
         Ok(())
     }
 
@@ -161,7 +168,10 @@ impl Ghost {
     /// run ahead alone: the timer for the next view starts when a quorum asks for this one.
     pub(crate) fn asks(&mut self, place: Place, view: View, faulty: &BTreeSet<Place>) -> Verdict {
         let before = self.standing.get(&place).copied().unwrap_or_default();
-        self.standing.insert(place, Standing { view: view.max(before.view), leaving: true });
+        if view != before.view || !before.leaving {
+            let standing = Standing { view: view.max(before.view), leaving: true, since: self.now };
+            self.standing.insert(place, standing);
+        }
         if view <= before.view || !before.leaving {
             return Ok(());
         }
@@ -179,6 +189,34 @@ impl Ghost {
             "alone",
             format!("{place} asks for {view} though no quorum can have asked for {}", before.view),
         )
+    }
+
+    /// The network has behaved since `healed`. Where f + 1 honest replicas ask for a view, the others
+    /// have joined them soon: view-changes are repeated every eight status intervals at the latest.
+    pub(crate) fn has_joined(&self, healed: Time, up: &[Place]) -> Verdict {
+        for place in up {
+            let mine = self.standing.get(place).copied().unwrap_or_default();
+            let others = self.standing.iter().filter(|(other, _)| *other != place && up.contains(other));
+            let mut asked: Vec<_> = others
+                .filter(|(_, standing)| standing.leaving && standing.view > mine.view)
+                .map(|(_, standing)| (standing.since.max(healed), standing.view))
+                .collect();
+            asked.sort();
+            if let Some((since, view)) = asked.get(self.keys.f()).copied()
+                && self.now.since(since) > self.join_within
+            {
+                return Err(Violation::new(
+                    Class::Liveness,
+                    "join",
+                    format!(
+                        "{place} stays in {} though f + 1 others have asked for {view} or higher for {:?}",
+                        mine.view,
+                        self.now.since(since)
+                    ),
+                ));
+            }
+        }
+        Ok(())
     }
 
     /// An honest replica commits a block. Its own commit may be among the votes only once it is

@@ -309,6 +309,7 @@ impl Plan {
             } else {
                 settled = None;
             }
+            world.check_joined(self.heal_at);
             let next = world.now.after(Duration::from_millis(20));
             world.run_until(next);
         }
@@ -325,6 +326,12 @@ impl World {
                 .bodies
                 .iter()
                 .all(|body| !body.is_honest() || body.is_up() && body.store.last().0 == chain)
+    }
+
+    fn check_joined(&mut self, healed: Time) {
+        let up = self.bodies.iter().filter(|body| body.is_up() && body.is_honest());
+        let verdict = self.checks.has_joined(healed, up.map(|body| body.place));
+        self.fail(verdict);
     }
 
     /// Says what is not settled, as a failed check.

@@ -80,7 +80,7 @@ impl Replica {
         if !up && let Some(status) = &mut known.status {
             status.complains = false; // that was then
         }
-        if up {
+        if up && !self.planted(Plant::NoRetransmission) {
             out.push(Output::Tell(peer, Message::Status(self.status())));
         }
     }

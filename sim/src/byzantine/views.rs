@@ -128,8 +128,8 @@ pub(super) fn forged_certificate() -> Box<dyn Attack> {
     }))
 }
 
-/// A31: genuine certificates in the wrong place: of a lower view than one it holds, or for a
-/// number that is committed.
+/// A31: genuine certificates in the wrong place: of a lower view than one it holds, passed off as
+/// one of a later view, or for a number that is committed.
 pub(super) fn old_certificate() -> Box<dyn Attack> {
     Box::new(Bend(|stage, letter, acts| {
         let Some(body) = own_change(stage, letter) else { return };
@@ -140,6 +140,12 @@ pub(super) fn old_certificate() -> Box<dyn Attack> {
             let lower = stage.known.certificates.range((number, View(0))..(number, certificate.view)).next();
             if let Some((_, lower)) = lower {
                 *certificate = lower.clone();
+                changed = true;
+            } else if certificate.view.next() < body.view && stage.chance(&[body.view.0, number.0, 56], 0.5) {
+                // Passed off as one of the view before this one.
+                let mut later = certificate.as_ref().clone();
+                later.view = View(body.view.0 - 1);
+                *certificate = Arc::new(later);
                 changed = true;
             }
         }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use sbft::plant::Plant;
 use sbft::types::{Number, Place, Time, View};
 
-use crate::byzantine::AttackSpec;
+use crate::byzantine::{AttackSpec, Trigger};
 use crate::draw::{Draws, Purpose};
 use crate::network::{Conditions, Kind, Rule};
 use crate::plan::{Plan, Submission, liveness_bound};
@@ -53,9 +53,8 @@ pub fn aimed(plant: Plant, seed: u64) -> Plan {
         Plant::LowestCertificate | Plant::SingleHighestCertificate => aim.small_scope(),
         Plant::NoBackoff => aim.impatient(),
         Plant::TimersFollowWallTime => aim.wall_jumps(),
-        Plant::NoJoinRule | Plant::SameViewOnly | Plant::TimerBeforeQuorum | Plant::NoRetransmission => {
-            aim.scattered()
-        }
+        Plant::NoJoinRule => aim.left_behind(),
+        Plant::SameViewOnly | Plant::TimerBeforeQuorum | Plant::NoRetransmission => aim.scattered(),
         Plant::DedupWindowTooShort => aim.narrow(),
         _ => Plan::draw_with(seed, 4),
     }
@@ -133,8 +132,8 @@ impl Aim {
         plan.submissions.truncate(4);
         plan.settings.conditions = Conditions::steady(Duration::from_millis(5));
         let config = &mut plan.settings.config;
-        config.complain_timeout = Duration::from_millis(2 + self.below(1, 6));
-        config.view_change_timeout = Duration::from_millis(2 + self.below(2, 6));
+        config.complain_timeout = Duration::from_millis(1 + self.below(1, 3));
+        config.view_change_timeout = Duration::from_millis(1 + self.below(2, 3));
         config.forward_timeout = Duration::from_millis(2);
         plan.patience = liveness_bound(config);
         plan
@@ -172,6 +171,31 @@ impl Aim {
             }
         }
         self.with_liar(plan, &[["silent"], ["silent-primary"], ["flapping"]][self.below(3, 3) as usize])
+    }
+
+    /// One replica is alone while views come and go under the others, because a liar withholds its
+    /// votes and keeps complaining; then the liar goes silent, and the one comes back.
+    fn left_behind(&self) -> Plan {
+        let (gone, liar) = (self.below(1, 4), self.below(2, 3));
+        let liar = (gone + 1 + liar) % 4;
+        let mut plan = self.calm(Duration::from_millis(5000));
+        plan.settings.config.view_change_timeout = Duration::from_millis(100);
+        plan.settings.config.view_change_timeout_cap = Duration::from_millis(800);
+        plan.settings.config.complain_timeout = Duration::from_millis(150);
+        plan.patience = liveness_bound(&plan.settings.config);
+        let (one, rest) = (1u64 << gone, !(1u64 << gone));
+        for (from, to) in [(one, rest), (rest, one)] {
+            plan.faults.push((Time(Duration::from_millis(50)), Fault::Cut(from, to)));
+        }
+        let end = Duration::from_millis(3500 + self.below(3, 1400));
+        let until = Trigger { until: Some(end), ..Trigger::default() };
+        let from = Trigger { from: Some(end), ..Trigger::default() };
+        let attacks = ["withhold-prepare", "complain-bait"];
+        let mut attacks: Vec<_> =
+            attacks.iter().map(|name| AttackSpec::named(name).when(until.clone())).collect();
+        attacks.push(AttackSpec::named("silent").when(from));
+        plan.liars = vec![(Place(liar as u16), attacks)];
+        plan
     }
 
     /// The same few envelopes again and again, to all in turn, and D as small as it may be.
