@@ -15,6 +15,7 @@ use sbft::types::{Number, Time};
 
 use crate::draw::Purpose;
 use crate::network::{Label, Packet, Ticket, label};
+use crate::plan::{CrashAt, Moment};
 use crate::signing;
 use crate::trace::{self, What};
 use crate::violation::{Class, Violation};
@@ -341,6 +342,9 @@ impl World {
         let rate = self.settings.crash_rate;
         let drawn =
             rate > 0.0 && !self.healed && self.draws.chance(Purpose::Crash, &[body as u64, ordinal], rate);
+        if drawn && let Some(crashes) = &mut self.crashed_by_chance {
+            crashes.push(CrashAt { body, moment: Moment::Output(ordinal), down_for: None });
+        }
         if planned || drawn {
             self.crash_for(body, down_for);
         }

@@ -24,6 +24,7 @@ pub mod report;
 pub mod scenario;
 pub mod schedule;
 pub mod script;
+pub mod shrink;
 pub mod signing;
 pub mod swarm;
 pub mod trace;

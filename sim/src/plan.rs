@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::time::Duration;
 
 use sbft::pbft::{Config, Role};
@@ -16,7 +17,7 @@ use crate::byzantine::{AttackSpec, Liar};
 use crate::checks::Seen;
 use crate::coverage::Coverage;
 use crate::expect::Expect;
-use crate::network::{Kind, Rule};
+use crate::network::{Kind, Rule, Singles};
 use crate::trace::{Recording, What};
 use crate::violation::{Class, Violation};
 use crate::world::{CrashWhen, Encodings, Fault, Settings, World};
@@ -78,6 +79,9 @@ pub struct Plan {
     pub crashes: Vec<CrashAt>,
     /// Packets that are lost, late or doubled, by what they are about; until the network heals.
     pub cuts: Vec<Rule>,
+    /// The same for very many single packets, found fast: what the shrinker works with. In a file
+    /// they are cuts.
+    pub singles: Arc<Singles>,
     /// What clients submit.
     pub submissions: Vec<Submission>,
     /// When the network heals.
@@ -109,6 +113,17 @@ pub struct Report {
     pub recording: Option<Box<Recording>>,
     /// How often each attack really acted.
     pub attacks: BTreeMap<String, u64>,
+    /// What chance did, if it was to be written down.
+    pub chances: Option<Box<Chances>>,
+}
+
+/// What chance did in a run, until the network healed.
+#[derive(Clone, Debug, Default)]
+pub struct Chances {
+    /// What became of each packet that no partition and no cut took.
+    pub singles: Singles,
+    /// Where replicas crashed.
+    pub crashes: Vec<CrashAt>,
 }
 
 impl Report {
@@ -125,6 +140,8 @@ pub struct Show {
     pub print: bool,
     /// Keep all events, for [`Report::recording`].
     pub record: bool,
+    /// Write down what chance does, for [`Report::chances`].
+    pub chances: bool,
     /// Count the abstract states, for [`Report::states`].
     pub cover: bool,
     /// Encodings that messages and records go through.
@@ -154,6 +171,7 @@ impl Plan {
             faults: Vec::new(),
             crashes: Vec::new(),
             cuts: Vec::new(),
+            singles: Arc::default(),
             submissions: Vec::new(),
             heal_at,
             expect: Expect::default(),
@@ -187,10 +205,12 @@ impl Plan {
             world.workload.submit_unnamed();
         }
         for (at, fault) in self.ordered_faults() {
-            world.plan(at, fault.clone());
+            world.plan(at, fault);
         }
         world.plan(self.heal_at, Fault::Heal);
         world.network.rules.extend(self.cuts.iter().cloned());
+        world.network.watch(Arc::clone(&self.singles), show.chances);
+        world.crashed_by_chance = show.chances.then(Vec::new);
         for crash in &self.crashes {
             let CrashAt { body, moment, down_for } = crash.clone();
             match moment {
@@ -212,9 +232,13 @@ impl Plan {
 
     /// The faults by time, those of one instant in an order that depends on nothing else: a plan
     /// that was written down and read again is the same run.
-    fn ordered_faults(&self) -> Vec<(Time, &Fault)> {
-        let mut faults: Vec<_> =
-            self.faults.iter().map(|(at, fault)| (*at, format!("{fault:?}"), fault)).collect();
+    fn ordered_faults(&self) -> Vec<(Time, Fault)> {
+        let bodies = self.settings.n + self.twins.len();
+        let named = |(at, fault): &(Time, Fault)| {
+            let fault = fault.clone().among(bodies);
+            (*at, format!("{fault:?}"), fault)
+        };
+        let mut faults: Vec<_> = self.faults.iter().map(named).collect();
         faults.sort_by(|one, other| (one.0, &one.1).cmp(&(other.0, &other.1)));
         faults.into_iter().map(|(at, _, fault)| (at, fault)).collect()
     }
@@ -252,6 +276,7 @@ impl Plan {
                 states: world.coverage.take().map_or_else(Vec::new, Coverage::into_states),
                 recording: None,
                 attacks: world.acted(),
+                chances: None,
             },
             Err(cause) => {
                 let text = cause
@@ -268,6 +293,9 @@ impl Plan {
                 self.panicked(world.now, &text)
             }
         };
+        if let Some(crashes) = world.crashed_by_chance.take() {
+            report.chances = Some(Box::new(Chances { singles: world.network.recorded(), crashes }));
+        }
         if show.record {
             report.recording = Some(Box::new(Recording::take(self, &mut world)));
         }
@@ -287,6 +315,7 @@ impl Plan {
             states: Vec::new(),
             recording: None,
             attacks: BTreeMap::new(),
+            chances: None,
         }
     }
 

@@ -23,7 +23,8 @@ use crate::clock::Clock;
 use crate::coverage::Coverage;
 use crate::disk::{BlockStore, Log};
 use crate::draw::{Draws, Purpose, mix};
-use crate::network::{Conditions, Delay, Kind, Network, Packet, Partition, Ticket};
+use crate::network::{Conditions, Delay, Kind, Network, Packet, Partition, Shape, Ticket};
+use crate::plan::CrashAt;
 use crate::signing::Keys;
 use crate::trace::{Trace, What};
 use crate::violation::Violation;
@@ -144,6 +145,35 @@ pub enum Fault {
     Pause(usize, Duration),
     /// The network behaves from now on and the dead come back; liars go on lying.
     Heal,
+}
+
+impl Fault {
+    /// The same with no body in its masks that there is not.
+    #[must_use]
+    pub fn among(mut self, bodies: usize) -> Self {
+        let all = u64::MAX >> (64 - bodies.clamp(1, 64));
+        match &mut self {
+            Self::Cut(from, to)
+            | Self::Mend(from, to)
+            | Self::LinkConditions(from, to, _)
+            | Self::Clog(from, to, _) => {
+                *from &= all;
+                *to &= all;
+            }
+            Self::Partition(partition) => match &mut partition.shape {
+                Shape::Split { groups, .. } => groups.iter_mut().for_each(|group| *group &= all),
+                Shape::Isolate(mask) | Shape::Swizzle(mask) => *mask &= all,
+                Shape::OneWay { from, to } => {
+                    *from &= all;
+                    *to &= all;
+                }
+                Shape::Bridge { left, .. } => *left &= all,
+                Shape::Ring => {}
+            },
+            _ => {}
+        }
+        self
+    }
 }
 
 /// Real encodings that everything goes through, instead of being handed over as it is. The
@@ -332,6 +362,8 @@ pub struct World {
     pub kept: Option<Vec<Parcel>>,
     /// Crash this body when it comes to this ordinal.
     pub crash_points: BTreeSet<(usize, u64)>,
+    /// Crashes that were drawn, if they are to be written down.
+    pub crashed_by_chance: Option<Vec<CrashAt>>,
     /// How long the body stays down after such a crash, where that is not to be drawn.
     pub down_for: BTreeMap<(usize, u64), Duration>,
     /// Encodings that messages and records go through.
@@ -410,6 +442,7 @@ impl World {
             kept: None,
             crash_points: BTreeSet::new(),
             down_for: BTreeMap::new(),
+            crashed_by_chance: None,
             encodings: Encodings::default(),
             crash_when: Vec::new(),
             queue: BinaryHeap::new(),
@@ -653,7 +686,12 @@ impl World {
     pub fn heal(&mut self) {
         self.healed = true;
         let least = self.settings.conditions.delay.least().min(Duration::from_millis(5));
-        self.network.heal(Conditions::clean(Delay::Exponential { least, mean: Duration::from_millis(1) }));
+        // A network on which every packet takes the same time stays like that.
+        let delay = match self.settings.conditions.delay {
+            Delay::Constant(_) => Delay::Constant(least),
+            _ => Delay::Exponential { least, mean: Duration::from_millis(1) },
+        };
+        self.network.heal(Conditions::clean(delay));
         for body in 0..self.bodies.len() {
             self.resume(body);
         }

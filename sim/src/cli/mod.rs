@@ -12,6 +12,7 @@ mod plants;
 mod progress;
 mod replay;
 mod run;
+mod shrink;
 mod subject;
 mod swarm;
 mod twins;
@@ -53,6 +54,8 @@ enum Command {
     Replay(replay::Replay),
     /// Runs a scenario file, or the schedule of one seed.
     Run(run::Run),
+    /// Makes a failing run small: as few faults as possible, and the same check fails.
+    Shrink(shrink::Shrink),
     /// Runs many random schedules and stops at the first that fails.
     #[command(alias = "smoke")]
     Swarm(swarm::Swarm),
@@ -67,6 +70,7 @@ impl Command {
             Self::Plants(command) => command.run(),
             Self::Replay(command) => command.run(),
             Self::Run(command) => command.run(),
+            Self::Shrink(command) => command.run(),
             Self::Swarm(command) => command.run(),
             Self::Twins(command) => command.run(),
         }

@@ -15,10 +15,12 @@ pub mod links;
 mod packet;
 pub mod partition;
 pub mod rules;
+mod singles;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sbft::types::Time;
@@ -32,6 +34,8 @@ pub use links::Ticket;
 pub use packet::{Kind, Label, Letter, Packet, label, short};
 pub use partition::{Partition, Shape};
 pub use rules::{Cut, Fate, Rule};
+use singles::Watch;
+pub use singles::{Single, Singles, rules as rules_of_singles, unusual};
 
 /// Why a packet did not arrive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -137,6 +141,7 @@ pub struct Network {
     /// `cut[from]` has bit `to` set: nothing gets through in that direction.
     cut: Vec<u64>,
     outages: BTreeMap<u64, Outage>,
+    watch: Watch,
     links: Vec<Link>,
     /// Some link has conditions of its own.
     own_conditions: bool,
@@ -158,12 +163,23 @@ impl Network {
             cuts: Vec::new(),
             cut: vec![0; bodies],
             outages: BTreeMap::new(),
+            watch: Watch::default(),
             links: vec![Link::default(); bodies * bodies],
             own_conditions: false,
             attempts: BTreeMap::new(),
             copies: 0,
             crowded_out: BTreeSet::new(),
         }
+    }
+
+    /// Does this to single packets, until it heals; and writes down what chance does, if asked to.
+    pub fn watch(&mut self, chosen: Arc<Singles>, record: bool) {
+        self.watch = Watch::of(chosen, record);
+    }
+
+    /// What chance did to each packet, if it was to be written down.
+    pub fn recorded(&mut self) -> Singles {
+        self.watch.record.take().unwrap_or_default()
     }
 
     /// Cuts every link from a body in `from` to a body in `to` (masks).
@@ -270,6 +286,7 @@ impl Network {
         self.outages.clear();
         self.rules.clear();
         self.cuts.clear();
+        self.watch.stop();
         self.own_conditions = false;
         for link in &mut self.links {
             link.conditions = None;
@@ -294,10 +311,16 @@ impl Network {
             return Fare::Lost(Lost::Partition);
         }
         let (mut given, mut copy) = (None, None);
-        match self.rules.iter_mut().find_map(|rule| rule.take(from, to, label)) {
+        let mut fate = self.rules.iter_mut().find_map(|rule| rule.take(from, to, label));
+        let mut single = None;
+        if fate.is_none() {
+            single = self.watch.packet(from, to, label);
+            fate = single.and_then(|single| self.watch.chosen.get(&single).copied());
+        }
+        match fate {
             Some(Fate::Drop) => return Fare::Lost(Lost::Rule),
             Some(Fate::Delay(delay)) => given = Some(delay),
-            Some(Fate::Copy(later)) => copy = Some(later),
+            Some(Fate::Copy { delay, later }) => (given, copy) = (delay, Some(later)),
             Some(Fate::Pass) | None => {}
         }
         if self.cuts.iter().any(|cut| cut.stops(from, to, label)) {
@@ -306,10 +329,11 @@ impl Network {
         let index = from * self.bodies + to;
         if let Some(delay) = given {
             let leg = self.leg(index, delay);
-            return Fare::Goes(leg, None);
+            return Fare::Goes(leg, copy.map(|later| self.leg(index, delay + later)));
         }
         let conditions = Rc::clone(self.links[index].conditions.as_ref().unwrap_or(&self.conditions));
         let fare = self.by_chance(now, (from, to), label, bytes, &conditions);
+        self.watch.note(single, fare);
         match (fare, copy) {
             (Fare::Goes(leg, _), Some(later)) => {
                 let again = self.leg(index, leg.takes + later);

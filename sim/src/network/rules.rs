@@ -37,8 +37,13 @@ pub enum Fate {
     Pass,
     /// Takes exactly this long.
     Delay(Duration),
-    /// Arrives as it would, and a second time so much later.
-    Copy(Duration),
+    /// Arrives twice.
+    Copy {
+        /// How long the first copy takes; as long as it would, if nothing is said.
+        delay: Option<Duration>,
+        /// How much later the second one arrives.
+        later: Duration,
+    },
 }
 
 impl Rule {

@@ -301,8 +301,7 @@ pub(super) fn cut(table: CutTable, entry: &Entry<'_>) -> Result<Rule, ScenarioEr
     let fate = match (table.delay, table.copy_after) {
         (None, None) => Fate::Drop,
         (Some(delay), None) => Fate::Delay(delay.0),
-        (None, Some(later)) => Fate::Copy(later.0),
-        (Some(_), Some(_)) => return Err(entry.wrong("copy_after", "give `delay` or `copy_after`, not both")),
+        (delay, Some(later)) => Fate::Copy { delay: delay.map(|delay| delay.0), later: later.0 },
     };
     Ok(Rule {
         from,

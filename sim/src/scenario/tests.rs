@@ -59,7 +59,7 @@ fn what_no_seed_draws_is_written_and_read_too() {
         },
         Rule {
             view: Some(View(0)),
-            fate: Fate::Copy(Duration::from_millis(5)),
+            fate: Fate::Copy { delay: None, later: Duration::from_millis(5) },
             left: Some(9),
             ..Rule::default()
         },

@@ -6,7 +6,7 @@ use sbft::types::Place;
 
 use super::units::Who;
 use super::write::{Table, changes, string, time};
-use crate::network::{Conditions, Fate, Partition, Shape};
+use crate::network::{Conditions, Fate, Partition, Shape, rules_of_singles};
 use crate::plan::{CrashAt, Moment, Plan};
 use crate::world::Fault;
 
@@ -200,7 +200,8 @@ fn crash_at(crash: &CrashAt, bodies: &Bodies) -> Table {
 }
 
 pub(super) fn cuts(plan: &Plan, bodies: &Bodies, out: &mut String) {
-    for rule in &plan.cuts {
+    let singles = rules_of_singles(&plan.singles);
+    for rule in plan.cuts.iter().chain(&singles) {
         let mut table = Table::new("[[cuts]]");
         match rule.kinds.as_deref() {
             Some([kind]) => table.key("phase", string(&kind.to_string())),
@@ -233,7 +234,12 @@ pub(super) fn cuts(plan: &Plan, bodies: &Bodies, out: &mut String) {
             Fate::Pass => continue,
             Fate::Drop => {}
             Fate::Delay(delay) => table.key("delay", time(delay)),
-            Fate::Copy(later) => table.key("copy_after", time(later)),
+            Fate::Copy { delay, later } => {
+                if let Some(delay) = delay {
+                    table.key("delay", time(delay));
+                }
+                table.key("copy_after", time(later));
+            }
         }
         table.end_always(out);
     }
