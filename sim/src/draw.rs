@@ -59,6 +59,8 @@ pub enum Purpose {
     Swizzle,
     /// How a clock's rate drifts.
     Drift,
+    /// How the bytes of a fuzz corpus are changed.
+    Mutation,
 }
 
 /// The source of all draws of one run.

@@ -14,6 +14,7 @@ pub mod draw;
 mod driver;
 mod edge;
 pub mod expect;
+pub mod fuzzing;
 mod ghost;
 pub mod model;
 pub mod network;
