@@ -127,7 +127,7 @@ impl Run {
                     let file = file.display();
                     ("scenario", format!("{file}; to make it small: sbft-sim shrink {file} -o min.toml"))
                 }));
-                told(&plan, &mut report, &run, &files)
+                told(report.recording.take(), &run, &files)
             }
             Verdict::Missed(_) => {
                 outcome(&run.title, &report, &verdict) + &format!("reproduce: {}\n", run.reproduce)
@@ -150,11 +150,12 @@ impl Run {
 }
 
 /// A failure for people; the run is made again if its events were not kept.
-fn told(plan: &Plan, report: &mut Report, run: &subject::Run, files: &[(&str, String)]) -> String {
-    let recording = match report.recording.take() {
-        Some(recording) => Some(recording),
-        None => plan.run(Show { record: true, ..Show::default() }).recording,
-    };
+pub(crate) fn told(
+    recording: Option<Box<Recording>>,
+    run: &subject::Run,
+    files: &[(&str, String)],
+) -> String {
+    let recording = recording.or_else(|| run.plan().run(Show { record: true, ..Show::default() }).recording);
     let mut recording = recording.map_or_else(Recording::default, |recording| *recording);
     recording.entitle(&run.title, &run.reproduce);
     terminal::failure(&recording, files)

@@ -12,7 +12,7 @@ use sbft_sim::swarm::{Failure, Limit, Progress, Search};
 use serde_json::json;
 
 use super::progress::Line;
-use super::run::Choice;
+use super::run::{Choice, told};
 use super::subject::Run;
 use super::{Exit, Outcome, say};
 
@@ -63,6 +63,7 @@ const SHOWN: usize = 20;
 /// A failure and the file that it was written to.
 struct Written<'a> {
     failure: &'a Failure,
+    run: Run,
     file: Option<PathBuf>,
 }
 
@@ -111,33 +112,42 @@ impl Swarm {
     /// Writes the first failing schedules as scenario files.
     fn write<'a>(&self, failures: &'a [Failure]) -> Result<Vec<Written<'a>>, String> {
         let write = |(nth, failure): (usize, &'a Failure)| {
+            let run = Run::drawn(&failure.schedule.name, &self.choice);
             let file = if nth < SHOWN {
-                let run = Run::drawn(&failure.schedule.name, &self.choice);
                 Some(run.write_failure(Some(&self.out.join(&run.slug)), &failure.violation.to_string())?)
             } else {
                 None
             };
-            Ok(Written { failure, file })
+            Ok(Written { failure, run, file })
         };
         failures.iter().enumerate().map(write).collect()
     }
 
     fn text(&self, search: &Search, progress: &Progress, failures: &[Written<'_>]) -> String {
         let mut out = String::new();
-        for Written { failure, file } in failures.iter().take(SHOWN) {
-            let name = &failure.schedule.name;
-            let _ = writeln!(out, "schedule {name}: {}", failure.violation);
-            let _ = writeln!(out, "reproduce: {}", self.choice.reproduce(name));
-            if let Some(file) = file {
+        for Written { failure, run, file } in failures.iter().take(SHOWN) {
+            let scenario = file.as_ref().map_or_else(String::new, |file| {
                 let file = file.display();
-                let _ =
-                    writeln!(out, "written: {file}; to make it small: sbft-sim shrink {file} -o min.toml\n");
+                format!("{file}; to make it small: sbft-sim shrink {file} -o min.toml")
+            });
+            if failures.len() == 1 && !failure.not_deterministic {
+                // The only one is told at length; the search is what matters where there are many.
+                out += &told(None, run, &[("scenario", scenario)]);
+                out.push('\n');
+                continue;
             }
+            let _ = writeln!(out, "schedule {}: {}", failure.schedule.name, failure.violation);
+            let again = if failure.not_deterministic { " --verify-determinism" } else { "" };
+            let _ = writeln!(out, "reproduce: {}{again}", run.reproduce);
+            let _ = writeln!(out, "written: {scenario}\n");
         }
         if progress.violations > SHOWN as u64 {
             let _ = writeln!(out, "and {} more that failed\n", progress.violations - SHOWN as u64);
         }
-        out += &summary(search, progress);
+        let summary = summary(search, progress);
+        // What a search that was broken off has seen says nothing.
+        let lines = if failures.is_empty() || self.keep_going { usize::MAX } else { 1 };
+        out.extend(summary.lines().take(lines).flat_map(|line| [line, "\n"]));
         out
     }
 
@@ -145,7 +155,7 @@ impl Swarm {
         let tally = &progress.tally;
         let failures: Vec<_> = failures
             .iter()
-            .map(|Written { failure, file }| {
+            .map(|Written { failure, run, file }| {
                 json!({
                     "schedule": failure.schedule.name.to_string(),
                     "index": failure.index,
@@ -157,7 +167,7 @@ impl Swarm {
                     "check": failure.violation.check,
                     "text": failure.violation.text,
                     "at_us": failure.violation.at.0.as_micros() as u64,
-                    "reproduce": self.choice.reproduce(&failure.schedule.name),
+                    "reproduce": run.reproduce,
                     "file": file,
                 })
             })
