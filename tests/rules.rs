@@ -128,7 +128,7 @@ fn the_single_highest_certificate_forks_the_chain() {
 /// must fork, and soon. Otherwise the liars are made of paper.
 #[test]
 fn one_liar_too_many_forks_the_chain() {
-    let lies = vec![AttackSpec::named("equivocate-halves"), AttackSpec::named("vote-for-all")];
+    let lies = vec![AttackSpec::named("equivocate-halves"), AttackSpec::named("collude")];
     let forked = (0..200).find(|seed| {
         let mut plan = Plan::draw_with(*seed, 4);
         plan.twins.clear();

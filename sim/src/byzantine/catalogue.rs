@@ -472,7 +472,7 @@ static CATALOGUE: [AttackInfo; 73] = [
     entry("C1", "collude", Meta, collude::collude, [
         "Shares one memory with all other colluders, and votes for what only they have heard of.",
         "Bounds that hold for one liar and not for f of them.",
-        "Give it to two or more liars (n = 7 and up). What one hears or says all know: a colluder votes for a story told to somebody else only, and a new primary uses view-changes sent to another.",
+        "Give it to two or more liars (n = 7 and up). What one hears or says all know: a colluder votes for a story told to somebody else only, and a new primary uses view-changes sent to another. Where one tells two stories, the others vote for each only towards those who were told it, so that nothing gives the lie away. With f + 1 of them an equivocating primary forks the chain within a few schedules.",
     ]),
     entry("C2", "goal:fork", Meta, goals::fork, [
         "Searches for a fork: keeps two digests as near to a quorum as it can.",

@@ -133,7 +133,9 @@ impl Fork {
             stage.send(*to, repair.clone());
             stage.send(*to, packet.clone());
         }
-        stage.known.proposals.insert((view, number, other.digest(&stage.genesis())), other);
+        let digest = other.digest(&stage.genesis());
+        stage.known.proposals.insert((view, number, digest), other);
+        stage.known.note_story(view, number, digest, told.clone());
         self.told.insert((view, number), told);
         while self.told.len() > 64 {
             self.told.pop_first();

@@ -33,6 +33,8 @@ pub struct Knowledge {
     pub memory: VecDeque<Packet>,
     /// The first ones.
     pub relics: Vec<Packet>,
+    /// Where two stories are told: the digest of the other one, and who is told it.
+    pub(super) stories: BTreeMap<(View, Number), (Digest, Vec<Place>)>,
     /// Candidates of its own making so far, and nonces drawn.
     pub(super) made: u64,
     /// Digests that each replica heard of by itself, for those who share one memory.
@@ -104,6 +106,24 @@ impl Knowledge {
             self.certificates.insert(key, certificate.clone());
         }
         shrink(&mut self.certificates, SLOTS);
+    }
+
+    /// Notes that these are told the story `digest`, and everybody else another one.
+    pub(super) fn note_story(&mut self, view: View, number: Number, digest: Digest, told: Vec<Place>) {
+        self.stories.insert((view, number), (digest, told));
+        shrink(&mut self.stories, SLOTS);
+    }
+
+    /// Who is to hear votes for this digest, where two stories are told.
+    pub(super) fn audience(
+        &self,
+        view: View,
+        number: Number,
+        digest: &Digest,
+    ) -> Option<impl Fn(Place) -> bool> {
+        let (other, told) = self.stories.get(&(view, number))?;
+        let is_other = other == digest;
+        Some(move |place| told.contains(&place) == is_other)
     }
 
     /// The digests proposed or voted for at this view and number.

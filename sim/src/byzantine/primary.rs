@@ -77,6 +77,9 @@ impl Equivocate {
         for to in &told {
             tell(stage, *to, view, &candidate, &proposal);
         }
+        let digest = proposal.digest(&stage.genesis());
+        stage.known.proposals.insert((view, number, digest), proposal);
+        stage.known.note_story(view, number, digest, told.clone());
         self.forks.insert((view, number), told);
         while self.forks.len() > 64 {
             self.forks.pop_first();
