@@ -306,7 +306,9 @@ fn case_76_a_proposal_that_breaks_a_rule_gets_no_vote_and_deposes_its_primary() 
             let plain = one.candidate(1);
             let mut config = workload::candidate(Place(3), 2, vec![workload::envelope(2, 0)]);
             Arc::make_mut(&mut config).is_config = true;
-            one.hold(config.clone(), 0);
+            // The filters refuse every config envelope; a core must not rely on that.
+            let candidate = signing::unchecked_candidate(&config);
+            one.step(Input::Candidate { from: Place(3), candidate, config_sequence: 0 });
             let both = [plain.envelopes.clone(), config.envelopes.clone()].concat();
             let whole = workload::candidate(Place(2), 9, both);
             naming(&one.proposal(1, one.config.domain.genesis, &whole), &[&plain, &config])

@@ -588,8 +588,8 @@ impl Checks {
     }
 
     /// An honest replica accepted an envelope; it owes it while it stays up.
-    pub(crate) fn accepted(&mut self, place: Place, _incarnation: u32, index: u64) {
-        if self.faulty.contains(&place) || self.places_of.contains_key(&crate::workload::id_of(index)) {
+    pub(crate) fn accepted(&mut self, place: Place, _incarnation: u32, index: u64, id: &RequestId) {
+        if self.faulty.contains(&place) || self.places_of.contains_key(id) {
             return;
         }
         self.promised.entry(index).or_default().insert(place);

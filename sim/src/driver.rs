@@ -9,24 +9,28 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
+use sbft::consenter::sbft::rules;
+use sbft::disk::MemoryDisk;
+use sbft::intake::{Batch, Intake, IntakeInput, IntakeOutput};
 use sbft::pbft::{Input, Output, Replica, Role};
 use sbft::plant::Plant;
 use sbft::types::{Number, Time};
+use sbft::wire;
 
+use crate::disk::{BlockStore, Log};
 use crate::draw::Purpose;
 use crate::network::{Label, Packet, Ticket, label};
 use crate::plan::{CrashAt, Moment};
 use crate::signing;
 use crate::trace::{self, What};
 use crate::violation::{Class, Violation};
-use crate::workload::{Source, index_of};
-use crate::world::{CrashWhen, Event, Parcel, Promise, World};
+use crate::world::{CrashWhen, Event, Parcel, Promise, World, intake_config};
 
 /// An input and the event that it is the doing of; 0 for what is being dealt with.
 type Caused = (u64, Input);
 
-/// Candidates that a source may cut at one instant; a run has fewer envelopes than this.
-const CUTS_AT_ONCE: u32 = 1000;
+/// Candidates that an intake may cut at one instant; a run has fewer envelopes than this.
+const CUTS_AT_ONCE: usize = 1000;
 
 impl World {
     /// A body starts, or starts again, from what its disk holds.
@@ -38,20 +42,28 @@ impl World {
         let shows = Duration::from_micros(draws.below(Purpose::Clock, &key, 10_000_000));
         state.clock.restart(self.now, shows);
         state.tick = None;
-        state.sync_running = false;
+        state.syncing = None;
         state.block_sync_running = false;
-        state.source = Source::new(state.place, self.settings.config.outstanding, self.settings.cut_count);
-        for number in 1..=state.store.last().0 {
-            let block = state.store.block(Number(number)).expect("numbers up to the last are held");
-            state.source.committed(block.data.iter().filter_map(index_of));
-        }
+        state.intake_outputs.clear();
+        state.released.clear();
+        state.stalled.clear();
         let mut config = self.settings.config.clone();
         config.me = state.place;
+        let opened = state.store.open(config.domain.genesis).and_then(|()| {
+            let opened = state.log.open(state.place, state.store.height(), state.marked_new);
+            opened.map_err(|refusal| refusal.to_string())
+        });
+        let (role, records) = match opened {
+            Ok(opened) => opened,
+            Err(reason) => return self.stop(body, reason),
+        };
+        state.marked_new = false;
+        state.role = role;
         config.role = state.role.clone();
         let tip = state.store.tip(config.domain.genesis, config.dedup_blocks);
         let records = match self.encodings.record {
-            None => state.log.records(),
-            Some(through) => match state.log.records().iter().map(through.0).collect() {
+            None => records,
+            Some(through) => match records.iter().map(through.0).collect() {
                 Ok(records) => records,
                 Err(text) => {
                     let text = format!("a log record does not survive its encoding: {text}");
@@ -65,7 +77,9 @@ impl World {
             .trace
             .event(self.now, Some(body), || What::Start { number: tip.number.0, records: records.len() });
         let number = tip.number;
-        let lies = !self.bodies[body].is_honest();
+        let place = self.bodies[body].place;
+        self.bodies[body].intake = Intake::new(intake_config(&self.settings, place), tip.recent.clone());
+        let lies = self.bodies[body].lies();
         let recovered = guarded(lies, || Replica::recover(config, tip, records, local, &mut outputs));
         let Some(core) = recovered else {
             self.output_buffer = Vec::new();
@@ -105,18 +119,30 @@ impl World {
         let draws = self.draws;
         let state = &mut self.bodies[body];
         let key = [body as u64, u64::from(state.incarnation), state.ordinal];
-        let records = draws.below(Purpose::Torn, &key, state.log.unsynced() as u64 + 1) as usize;
-        let blocks = draws.below(Purpose::TornBlocks, &key, state.store.unsynced() as u64 + 1) as usize;
-        let (of_records, of_blocks) = (state.log.unsynced(), state.store.unsynced() as usize);
-        self.trace.cause =
-            self.trace.event(self.now, Some(body), || What::Crash { records, of_records, blocks, of_blocks });
-        state.log.crash(records);
-        state.store.crash(blocks);
+        let of = (state.log.unsynced(), state.log.len(), state.store.unsynced(), state.store.last());
+        let mut count = 0;
+        let mut dice = |bound: u64| {
+            count += 1;
+            draws.below(Purpose::Torn, &[key[0], key[1], key[2], count], bound)
+        };
+        state.log.down(state.syncing.take(), &mut dice);
+        state.store.down();
+        state.disk.crash(&mut dice);
+        state.log.find();
+        state.store.find();
+        let records = (of.0 + state.log.len()).saturating_sub(of.1);
+        let blocks = (of.2 + state.store.last().0 as usize).saturating_sub(of.3.0 as usize);
+        self.trace.cause = self.trace.event(self.now, Some(body), || What::Crash {
+            records,
+            of_records: of.0,
+            blocks,
+            of_blocks: of.2,
+        });
         self.down(body);
-        if !self.bodies[body].is_honest() {
+        if self.bodies[body].lies() {
             let log = self.bodies[body].log.records();
             if let Some(Some(other)) = self.on_stage(body, |liar, stage| liar.after_crash(stage, log)) {
-                self.bodies[body].log.compact(other);
+                self.bodies[body].log.replace(&other);
             }
         }
         if self.settings.restarts || down_for.is_some() {
@@ -130,12 +156,40 @@ impl World {
     /// on it follows.
     pub(crate) fn wipe(&mut self, body: usize) {
         self.crash(body);
-        self.bodies[body].log.roll_back(0);
-        self.bodies[body].store.wipe();
+        let (domain, n) = (self.settings.config.domain, self.settings.n);
+        let state = &mut self.bodies[body];
+        state.disk = MemoryDisk::new();
+        state.log = Log::new(state.disk.clone(), domain, n);
+        state.store = BlockStore::new(state.disk.clone(), n);
+        state.marked_new = false;
+        // Whatever was wrong with the old disk is gone with it.
+        let was_stopped = state.failed.take().is_some();
+        state.damaged = false;
         self.bodies[body].role = Role::Follower("its log is empty and nobody marked it as new".to_owned());
         let place = self.bodies[body].place;
         self.trace.event(self.now, Some(body), || What::Wipe);
         self.checks.wiped(place);
+        if was_stopped {
+            let (low, high) = self.settings.restart;
+            let key = [body as u64, u64::from(self.bodies[body].incarnation)];
+            let delay = self.draws.duration(Purpose::Restart, &key, low, high);
+            self.schedule(delay, Event::Fault(crate::world::Fault::Restart(body)));
+        }
+    }
+
+    /// A body stops because its disk failed it, or does not start: it stays down until somebody
+    /// gives it another disk.
+    pub(crate) fn stop(&mut self, body: usize, reason: String) {
+        self.trace.event(self.now, Some(body), || What::Stopped { reason: reason.clone() });
+        let state = &mut self.bodies[body];
+        state.syncing = None;
+        state.log.down(None, &mut |_| 0);
+        state.store.down();
+        state.disk.kill();
+        state.failed = Some(reason);
+        if self.bodies[body].is_up() {
+            self.down(body);
+        }
     }
 
     fn down(&mut self, body: usize) {
@@ -180,7 +234,7 @@ impl World {
                 break;
             }
             let now = self.bodies[body].local(self.now);
-            let lies = !self.bodies[body].is_honest();
+            let lies = self.bodies[body].lies();
             let Some(mut core) = self.bodies[body].core.take() else { break };
             if guarded(lies, || core.step(now, input, &mut outputs)).is_none() {
                 outputs = Vec::new();
@@ -199,7 +253,6 @@ impl World {
         self.output_buffer = outputs;
         if self.bodies[body].is_up() {
             self.begin_sync(body);
-            self.cut(body);
             self.arm(body);
         }
         if let Some(coverage) = &mut self.coverage {
@@ -214,10 +267,11 @@ impl World {
                 return false;
             }
             self.carry_out_one(body, output);
-            if self.violation.is_some() {
+            if self.violation.is_some() || !self.bodies[body].is_up() {
                 return false;
             }
         }
+        self.settle_intake(body, inputs);
         self.release(body, inputs)
     }
 
@@ -251,9 +305,8 @@ impl World {
                     digest: digest.to_string(),
                     origin: origin.0,
                 });
-                if origin == place {
-                    self.bodies[body].source.release(&digest);
-                } else {
+                self.bodies[body].released.push(digest);
+                if origin != place {
                     self.room_for(body, origin, &digest);
                 }
             }
@@ -278,8 +331,12 @@ impl World {
         let verdict = self.checks.committed(&self.bodies[body], &block, &self.workload);
         self.fail(verdict);
         let state = &mut self.bodies[body];
-        state.source.committed(block.data.iter().filter_map(index_of));
-        state.store.append(block);
+        let now = state.local(self.now);
+        let committed = IntakeInput::Committed(block.clone());
+        state.intake.step(now, committed, &mut state.intake_outputs);
+        if let Err(error) = state.store.append(block) {
+            return self.stop(body, error.to_string());
+        }
         if !state.block_sync_running {
             self.begin_block_sync(body);
         }
@@ -297,10 +354,16 @@ impl World {
     }
 
     pub(crate) fn blocks_synced(&mut self, body: usize, number: Number) {
+        let state = &mut self.bodies[body];
+        state.block_sync_running = false;
+        let synced = state.store.sync();
         self.trace.cause =
             self.trace.event_from(0, self.now, Some(body), || What::BlockSync { number: number.0 });
-        self.bodies[body].store.sync_done(number);
-        self.bodies[body].block_sync_running = false;
+        // What was appended meanwhile is synced with the rest.
+        let number = match synced {
+            Ok(number) => number,
+            Err(error) => return self.stop(body, error.to_string()),
+        };
         self.feed(body, Input::BlocksDurable(number));
         if !self.bodies[body].is_up() {
             return;
@@ -318,13 +381,17 @@ impl World {
     fn compact(&mut self, body: usize, key: &[u64; 3]) {
         let Some(core) = &self.bodies[body].core else { return };
         let live = core.live_records();
-        if self.dies_here(body) {
-            let kept = self.draws.below(Purpose::Torn, key, live.len() as u64 + 1) as usize;
-            self.bodies[body].log.compact_torn(live, kept);
-            return;
+        let durable = self.bodies[body].store.durable();
+        let (dies, down_for) = self.point(body);
+        if dies {
+            let at = self.draws.below(Purpose::Torn, key, 12);
+            self.bodies[body].log.compact_torn(&live, durable, at);
+            return self.crash_for(body, down_for);
         }
         self.trace.event(self.now, Some(body), || What::Compact { records: live.len() });
-        self.bodies[body].log.compact(live);
+        if let Err(error) = self.bodies[body].log.compact(live, durable) {
+            return self.stop(body, error.to_string());
+        }
         let verdict = self.checks.disk_changed(&self.bodies[body]);
         self.fail(verdict);
         let mut inputs = VecDeque::new();
@@ -335,6 +402,15 @@ impl World {
 
     /// One more point at which this body may die; whether it did.
     fn dies_here(&mut self, body: usize) -> bool {
+        let (dies, down_for) = self.point(body);
+        if dies {
+            self.crash_for(body, down_for);
+        }
+        dies
+    }
+
+    /// Goes on to the next point at which this body may die; whether it should, and for how long.
+    fn point(&mut self, body: usize) -> (bool, Option<Duration>) {
         self.bodies[body].ordinal += 1;
         let ordinal = self.bodies[body].ordinal;
         let planned = !self.crash_points.is_empty() && self.crash_points.contains(&(body, ordinal));
@@ -345,10 +421,7 @@ impl World {
         if drawn && let Some(crashes) = &mut self.crashed_by_chance {
             crashes.push(CrashAt { body, moment: Moment::Output(ordinal), down_for: None });
         }
-        if planned || drawn {
-            self.crash_for(body, down_for);
-        }
-        planned || drawn
+        (planned || drawn, down_for)
     }
 
     fn promise(&mut self, body: usize, promise: Promise) {
@@ -366,11 +439,11 @@ impl World {
 
     fn begin_sync(&mut self, body: usize) {
         let state = &mut self.bodies[body];
-        if state.sync_running || state.log.unsynced() == 0 {
+        if state.syncing.is_some() || state.log.unsynced() == 0 {
             return;
         }
-        state.sync_running = true;
         let position = state.log.end();
+        state.syncing = Some(position);
         let incarnation = state.incarnation;
         let (low, high) = self.settings.sync;
         let key = [body as u64, u64::from(incarnation), position];
@@ -380,8 +453,10 @@ impl World {
 
     pub(crate) fn log_synced(&mut self, body: usize, position: u64) {
         self.trace.cause = self.trace.event_from(0, self.now, Some(body), || What::Sync { position });
-        self.bodies[body].log.sync_done(position);
-        self.bodies[body].sync_running = false;
+        self.bodies[body].syncing = None;
+        if let Err(error) = self.bodies[body].log.sync(position) {
+            return self.stop(body, error.to_string());
+        }
         let mut inputs = VecDeque::new();
         if self.release(body, &mut inputs) {
             self.feed_all(body, inputs);
@@ -448,45 +523,114 @@ impl World {
         Some(self.crash_when.remove(which))
     }
 
-    /// Cuts candidates while there is room, for this replica's own core and all others.
-    pub(crate) fn cut(&mut self, body: usize) {
-        if std::mem::replace(&mut self.bodies[body].cutting, true) {
-            return;
-        }
-        let mut cuts = 0;
-        while self.bodies[body].is_up()
-            && self.violation.is_none()
-            && let Some(candidate) = self.bodies[body].source.cut()
+    /// Gives the envelopes that wait to the intake, as far as its pool has room.
+    pub(crate) fn offer(&mut self, body: usize) {
+        let state = &mut self.bodies[body];
+        let now = state.local(self.now);
+        while state.intake.has_room()
+            && let Some((index, envelope)) = state.stalled.pop_front()
         {
-            cuts += 1;
-            if cuts > CUTS_AT_ONCE && self.bodies[body].is_honest() {
-                let place = self.bodies[body].place;
-                let text = format!("{place} lets its candidates go as fast as it cuts them");
-                self.fail(Err(Violation::new(Class::Storm, "candidates", text)));
+            let id = envelope.id;
+            state.intake.step(now, IntakeInput::Envelopes(vec![envelope]), &mut state.intake_outputs);
+            if state.intake_outputs.contains(&IntakeOutput::Accepted(id)) {
+                self.checks.accepted(state.place, state.incarnation, index, &id);
             }
-            let place = self.bodies[body].place;
-            let dealt_with = self.trace.cause;
-            self.trace.cause =
-                self.trace.event(self.now, Some(body), || What::cut(&candidate, &self.workload));
-            for to in self.others(place) {
-                self.post(body, to, Packet::Candidate(candidate.clone()));
+        }
+    }
+
+    /// Works off what the intake wants, when no input of the core led to it.
+    pub(crate) fn settle(&mut self, body: usize) {
+        let mut inputs = VecDeque::new();
+        self.settle_intake(body, &mut inputs);
+        self.feed_all(body, inputs);
+    }
+
+    /// Tells the intake what the core released and does what it asks for. What it cuts comes
+    /// before all other inputs.
+    fn settle_intake(&mut self, body: usize, inputs: &mut VecDeque<Caused>) {
+        let mut own = Vec::new();
+        loop {
+            let state = &mut self.bodies[body];
+            let now = state.local(self.now);
+            for digest in state.released.drain(..) {
+                state.intake.step(now, IntakeInput::Released(digest), &mut state.intake_outputs);
             }
-            if let Some(verified) = signing::verified_candidate(&self.workload, &candidate) {
-                let config_sequence = self.settings.config.config_sequence;
-                self.feed(body, Input::Candidate { from: place, candidate: verified, config_sequence });
+            if !state.stalled.is_empty() {
+                self.offer(body);
             }
-            self.trace.cause = dealt_with;
-            if cuts > CUTS_AT_ONCE {
+            let mut outputs = std::mem::take(&mut self.bodies[body].intake_outputs);
+            if outputs.is_empty() {
                 break;
             }
+            for output in outputs.drain(..) {
+                match output {
+                    IntakeOutput::Cut(batch) => own.extend(self.cut(body, batch)),
+                    IntakeOutput::Revalidate(envelopes) => {
+                        for (id, frame) in envelopes {
+                            let valid = self.workload.revalidate(frame);
+                            let config_sequence = self.workload.config_sequence();
+                            let input = IntakeInput::Revalidated { id, config_sequence, valid };
+                            let state = &mut self.bodies[body];
+                            state.intake.step(now, input, &mut state.intake_outputs);
+                        }
+                    }
+                    // Answers to clients, who do not listen here.
+                    IntakeOutput::Accepted(_)
+                    | IntakeOutput::Duplicate { .. }
+                    | IntakeOutput::Full(_)
+                    | IntakeOutput::Done { .. }
+                    | IntakeOutput::Dropped(_) => {}
+                }
+            }
+            if self.bodies[body].intake_outputs.is_empty() {
+                self.bodies[body].intake_outputs = outputs; // its room, for the next time
+            }
+            if own.len() > CUTS_AT_ONCE && self.bodies[body].is_honest() {
+                let place = self.bodies[body].place;
+                let text = format!("{place} lets its candidates go as fast as it cuts them");
+                return self.fail(Err(Violation::new(Class::Storm, "candidates", text)));
+            }
         }
-        self.bodies[body].cutting = false;
+        for input in own.into_iter().rev() {
+            inputs.push_front(input);
+        }
+    }
+
+    /// Makes a candidate of a batch, and sends it to all others; gives the input for the core.
+    fn cut(&mut self, body: usize, batch: Batch) -> Option<Caused> {
+        let place = self.bodies[body].place;
+        let sequence = batch.sequence;
+        let candidate = match wire::candidate::encode(place, sequence, batch.envelopes) {
+            Ok(candidate) => Arc::new(candidate),
+            Err(error) => {
+                let text =
+                    format!("{place} cuts a batch of accepted envelopes that is no candidate: {error}");
+                self.fail(Err(Violation::new(Class::Safety, "encoding", text)));
+                return None;
+            }
+        };
+        let state = &mut self.bodies[body];
+        let now = state.local(self.now);
+        let own = IntakeInput::Own { sequence, digest: candidate.digest };
+        state.intake.step(now, own, &mut state.intake_outputs);
+        let dealt_with = self.trace.cause;
+        let cut = self.trace.event(self.now, Some(body), || What::cut(&candidate, &self.workload));
+        self.trace.cause = cut;
+        for to in self.others(place) {
+            self.post(body, to, Packet::Candidate(candidate.clone()));
+        }
+        self.trace.cause = dealt_with;
+        let config_sequence = batch.config_sequence;
+        let candidate = rules::vouch_own(candidate, config_sequence);
+        Some((cut, Input::Candidate { from: place, candidate, config_sequence }))
     }
 
     /// Sees to it that a tick comes when the core wants one.
     pub(crate) fn arm(&mut self, body: usize) {
         let state = &self.bodies[body];
-        let Some(deadline) = state.core.as_ref().and_then(|core| core.next_deadline()) else { return };
+        let Some(core) = &state.core else { return };
+        let deadlines = [core.next_deadline(), state.intake.next_deadline()];
+        let Some(deadline) = deadlines.into_iter().flatten().min() else { return };
         let micros = state.global(deadline).0.as_nanos().div_ceil(1000) as u64;
         let at = Time(Duration::from_micros(micros)).max(self.now);
         if state.tick.is_none_or(|tick| at < tick) {

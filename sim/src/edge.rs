@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use sbft::intake::IntakeInput;
 use sbft::pbft::Input;
 use sbft::pbft::message::Message;
 use sbft::plant::Plant;
@@ -30,7 +31,7 @@ impl World {
 
     /// Sends a message to some replicas, or lets the liar do with it as it likes.
     pub(crate) fn say(&mut self, body: usize, message: Message, to: &[Place]) {
-        if self.bodies[body].is_honest() {
+        if !self.bodies[body].lies() {
             let message = match self.encodings.message.map(|through| (through.0)(&message)) {
                 None => message,
                 Some(Ok(decoded)) if decoded == message => decoded,
@@ -53,7 +54,7 @@ impl World {
 
     /// Sends anything else to one replica.
     pub(crate) fn post(&mut self, body: usize, to: Place, packet: Packet) {
-        if self.bodies[body].is_honest() {
+        if !self.bodies[body].lies() {
             self.transmit(body, to, packet, Duration::ZERO);
         } else {
             let acts = self.on_stage(body, |liar, stage| liar.post(stage, to, packet));
@@ -185,7 +186,7 @@ impl World {
             message: trace::about(&packet),
         });
         let place = self.bodies[from].place;
-        if !self.bodies[body].is_honest() {
+        if self.bodies[body].lies() {
             let heard = self.on_stage(body, |liar, stage| liar.hear(stage, place, &packet));
             if heard == Some(false) {
                 self.unheard(body, from, sent, &packet, "turns a deaf ear");
@@ -228,9 +229,14 @@ impl World {
 
     fn serve_blocks(&mut self, body: usize, to: Place, first: Number, last: Number) {
         let last = last.0.min(first.0.saturating_add(BLOCKS_PER_ANSWER - 1));
-        let store = &self.bodies[body].store;
-        let blocks: Vec<_> =
-            (first.0..=last).map_while(|number| store.block(Number(number)).cloned()).collect();
+        let mut blocks = Vec::new();
+        for number in (first.0..=last).map(Number) {
+            match self.bodies[body].store.read(number) {
+                Ok(Some(block)) => blocks.push(block),
+                Ok(None) => break,
+                Err(reason) => return self.stop(body, reason),
+            }
+        }
         if !blocks.is_empty() {
             self.post(body, to, Packet::Blocks(blocks));
         }
@@ -273,14 +279,22 @@ impl World {
     }
 
     pub(crate) fn candidate_checked(&mut self, body: usize, from: Place, candidate: Arc<Candidate>) {
-        let config_sequence = self.settings.config.config_sequence;
-        let unchecked = self.settings.config.plants.has(Plant::EnvelopesNotChecked);
-        let verified = match unchecked {
+        let config_sequence = self.workload.config_sequence();
+        let verified = match self.settings.config.plants.has(Plant::EnvelopesNotChecked) {
             true => Some(signing::unchecked_candidate(&candidate)),
-            false => signing::verified_candidate(&self.workload, &candidate),
+            false => self.workload.judge(&candidate, self.settings.n),
         };
         let input = match verified {
-            Some(verified) => Input::Candidate { from, candidate: verified, config_sequence },
+            Some(verified) => {
+                let state = &mut self.bodies[body];
+                // Only what came from its origin is released by the core one day.
+                if from == candidate.origin && from != state.place && state.is_up() {
+                    let now = state.local(self.now);
+                    let seen = IntakeInput::Seen(verified.get().clone());
+                    state.intake.step(now, seen, &mut state.intake_outputs);
+                }
+                Input::Candidate { from, candidate: verified, config_sequence }
+            }
             None => Input::InvalidCandidate { from, digest: candidate.digest, config_sequence },
         };
         self.trace.cause = self.trace.event(self.now, Some(body), || What::Checked {

@@ -6,7 +6,9 @@
 //! seed; [`script`] runs one from a text that reads like a story.
 
 pub mod byzantine;
+pub mod channel;
 pub mod checks;
+mod clients;
 pub mod clock;
 mod coverage;
 pub mod disk;

@@ -15,9 +15,11 @@ use sbft::pbft::message::{
 };
 use sbft::plant::{Plant, Plants};
 use sbft::types::{
-    BlockCertificate, BlockSignature, Candidate, CommittedBlock, Digest, Place, RequestId, Signature,
-    Verified, View,
+    BlockCertificate, BlockSignature, Candidate, CommittedBlock, ConsenterId, Digest, Place, RequestId,
+    Signature, Verified, View,
 };
+use sbft::wire::NONCE_BYTES;
+use sbft::wire::block::identifier_header;
 use std::sync::Arc;
 
 use crate::draw::{Draws, Purpose, mix};
@@ -113,10 +115,9 @@ impl Keys {
 
     /// A signed commit.
     pub fn commit(&self, signer: Place, vote: CommitVote, nonce: u64) -> Commit {
-        let mut header = Vec::with_capacity(12);
-        header.extend((u32::from(signer.0) + 1).to_be_bytes());
-        header.extend(nonce.to_be_bytes());
-        let identifier_header = Bytes::from(header);
+        let mut bytes = [0; NONCE_BYTES];
+        bytes[..8].copy_from_slice(&nonce.to_be_bytes());
+        let identifier_header = identifier_header(ConsenterId(u32::from(signer.0) + 1), &bytes);
         let bytes =
             block_bytes(vote.view, &vote.header, &vote.digest, vote.last_config.0, &identifier_header);
         let signature = BlockSignature { identifier_header, signature: self.sign(signer, &bytes) };
@@ -227,9 +228,7 @@ impl Keys {
         proposal: &Digest,
         last_config: u64,
     ) -> Result<(), Flaw> {
-        let id =
-            signature.identifier_header.get(..4).and_then(|id| id.try_into().ok()).map(u32::from_be_bytes);
-        if id != Some(u32::from(signer.0) + 1) {
+        if identifier_in(&signature.identifier_header) != Some(u32::from(signer.0) + 1) {
             return Err(Flaw::Noise("commit: the identifier header names another consenter"));
         }
         let bytes = block_bytes(view, header, proposal, last_config, &signature.identifier_header);
@@ -393,13 +392,12 @@ pub fn own(message: Message) -> Verified<Message> {
     Verified::vouch(message)
 }
 
-/// A candidate all of whose envelopes some client submitted.
+/// A candidate that passes the filters, and all of whose envelopes some client submitted.
 pub fn verified_candidate(
     workload: &Workload,
     candidate: &Arc<Candidate>,
 ) -> Option<Verified<Arc<Candidate>>> {
-    let valid = !candidate.envelopes.is_empty() && candidate.envelopes.iter().all(|e| workload.valid(e));
-    valid.then(|| Verified::vouch(candidate.clone()))
+    workload.judge(candidate, usize::from(u16::MAX))
 }
 
 /// A candidate that nobody looked at.
@@ -422,6 +420,17 @@ pub fn verified_blocks(keys: &Keys, blocks: &[Arc<CommittedBlock>]) -> Vec<Verif
         verified.push(Verified::vouch(block.clone()));
     }
     verified
+}
+
+/// The consenter in an identifier header: field 1, its id, and field 2, 24 bytes, and no more.
+fn identifier_in(header: &[u8]) -> Option<u32> {
+    let (id, rest) = match *header.strip_prefix(&[0x08])? {
+        [low @ 1..0x80, ref rest @ ..] => (u32::from(low), rest),
+        [low, high @ 1..0x80, ref rest @ ..] => (u32::from(low & 0x7f) | u32::from(high) << 7, rest),
+        _ => return None,
+    };
+    let nonce = rest.strip_prefix(&[0x12, NONCE_BYTES as u8])?;
+    (nonce.len() == NONCE_BYTES).then_some(id)
 }
 
 /// What a block signature covers: the simulator's own rendering of metadata value, identifier

@@ -11,13 +11,17 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use sbft::disk::MemoryDisk;
 use sbft::header::sha256;
+use sbft::intake::block_cutter::CutLimits;
+use sbft::intake::{Envelope, Intake, IntakeConfig, IntakeInput, IntakeOutput};
 use sbft::pbft::message::{Domain, Message, Unsigned};
 use sbft::pbft::{Config, Input, Output, Record, Replica, Role};
 use sbft::plant::Plants;
 use sbft::types::{Candidate, Digest, Era, Number, Place, Time, View};
 
 use crate::byzantine::{Attack, Knowledge, Liar, Trigger};
+use crate::channel::Signatures;
 use crate::checks::Checks;
 use crate::clock::Clock;
 use crate::coverage::Coverage;
@@ -28,7 +32,7 @@ use crate::plan::CrashAt;
 use crate::signing::Keys;
 use crate::trace::{Trace, What};
 use crate::violation::Violation;
-use crate::workload::{Source, Workload};
+use crate::workload::Workload;
 
 /// What a world is made of.
 #[derive(Clone, Debug)]
@@ -53,8 +57,14 @@ pub struct Settings {
     pub crash_rate: f64,
     /// How often a replica compacts its log after a block was synced.
     pub compact_rate: f64,
-    /// Most envelopes that a source puts into a candidate.
+    /// Most envelopes that a replica's block cutter puts into a candidate.
     pub cut_count: usize,
+    /// How long a partial batch waits while another candidate of the same origin is under way.
+    pub batch_timeout: Duration,
+    /// Envelopes that may wait at one replica.
+    pub pool: usize,
+    /// How signatures are made and judged.
+    pub signatures: Signatures,
     /// Replicas that crash come back by themselves.
     pub restarts: bool,
 }
@@ -99,8 +109,31 @@ impl Settings {
             crash_rate: 0.0,
             compact_rate: 0.0,
             cut_count: 10,
+            batch_timeout: Duration::ZERO,
+            pool: 10_000,
+            signatures: Signatures::Simulated,
             restarts: true,
         }
+    }
+}
+
+/// What the intake of the replica at `me` goes by.
+pub(crate) fn intake_config(settings: &Settings, me: Place) -> IntakeConfig {
+    let config = &settings.config;
+    let count = config.max_message_count.min(u32::try_from(settings.cut_count).unwrap_or(u32::MAX)).max(1);
+    IntakeConfig {
+        n: settings.n,
+        me,
+        limits: CutLimits {
+            max_message_count: count,
+            preferred_max_bytes: u32::try_from(config.preferred_max_bytes).unwrap_or(u32::MAX),
+        },
+        batch_timeout: settings.batch_timeout,
+        outstanding: config.outstanding,
+        pool_count: settings.pool,
+        pool_bytes: 256 << 20,
+        dedup_blocks: config.dedup_blocks,
+        config_sequence: config.config_sequence,
     }
 }
 
@@ -289,6 +322,14 @@ pub struct Body {
     pub place: Place,
     /// The core; none while it is down. (In a box: it is large, and taken out for every step.)
     pub core: Option<Box<Replica>>,
+    /// What is written and what is durable.
+    pub disk: MemoryDisk,
+    /// Nobody has started from this disk yet.
+    pub(crate) marked_new: bool,
+    /// Why it stopped for good, or does not start any more.
+    pub failed: Option<String>,
+    /// Its disk has broken, or may have, what it promised to keep: it is one of the f.
+    pub damaged: bool,
     /// The log.
     pub log: Log,
     /// The block store.
@@ -307,14 +348,20 @@ pub struct Body {
     pub(crate) frozen: Option<Vec<Event>>,
     /// Promises, each with the log's position that it waits for and the event that caused it.
     pub(crate) outbox: VecDeque<(u64, Promise, u64)>,
-    pub(crate) sync_running: bool,
+    /// The position up to which the log is being synced.
+    pub(crate) syncing: Option<u64>,
     pub(crate) block_sync_running: bool,
     pub(crate) tick: Option<Time>,
-    pub(crate) source: Source,
+    /// Its pool and block cutter.
+    pub intake: Intake,
+    /// What the intake wants done.
+    pub(crate) intake_outputs: Vec<IntakeOutput>,
+    /// Candidates that the core has released since the intake was last told.
+    pub(crate) released: Vec<Digest>,
+    /// Envelopes that found no room in the pool; their clients wait.
+    pub(crate) stalled: VecDeque<(u64, Envelope)>,
     pub(crate) held: BTreeMap<Place, BTreeSet<Digest>>,
     pub(crate) unread: BTreeMap<Place, VecDeque<Arc<Candidate>>>,
-    /// Its source is cutting: what that releases is cut by the same loop, not inside it.
-    pub(crate) cutting: bool,
 }
 
 impl Body {
@@ -323,9 +370,14 @@ impl Body {
         self.core.is_some()
     }
 
-    /// Tells the truth.
+    /// Tells the truth, and remembers what it said.
     pub fn is_honest(&self) -> bool {
-        self.liar.is_none()
+        self.liar.is_none() && !self.damaged
+    }
+
+    /// Does not keep to the protocol on purpose.
+    pub(crate) fn lies(&self) -> bool {
+        self.liar.is_some()
     }
 
     /// The body's own clock: it starts anywhere and begins again at each start.
@@ -406,11 +458,16 @@ impl World {
         let bodies: Vec<Body> = places
             .iter()
             .enumerate()
-            .map(|(index, place)| Body {
+            .map(|(index, place)| (index, place, MemoryDisk::new()))
+            .map(|(index, place, disk)| Body {
                 place: *place,
                 core: None,
-                log: Log::new(settings.config.domain, n),
-                store: BlockStore::default(),
+                log: Log::new(disk.clone(), settings.config.domain, n),
+                store: BlockStore::new(disk.clone(), n),
+                disk,
+                marked_new: true,
+                failed: None,
+                damaged: false,
                 liar: if index < n { wrappers.remove(place) } else { second.pop() }.map(Box::new),
                 role: Role::Voter,
                 incarnation: 0,
@@ -418,13 +475,15 @@ impl World {
                 clock: Clock::default(),
                 frozen: None,
                 outbox: VecDeque::new(),
-                sync_running: false,
+                syncing: None,
                 block_sync_running: false,
                 tick: None,
-                source: Source::new(*place, settings.config.outstanding, settings.cut_count),
+                intake: Intake::new(intake_config(&settings, *place), Vec::new()),
+                intake_outputs: Vec::new(),
+                released: Vec::new(),
+                stalled: VecDeque::new(),
                 held: BTreeMap::new(),
                 unread: BTreeMap::new(),
-                cutting: false,
             })
             .collect();
         let network = Network::new(draws, bodies.len(), settings.conditions.clone());
@@ -435,7 +494,7 @@ impl World {
             now: Time::ZERO,
             keys,
             network,
-            workload: Workload::default(),
+            workload: Workload::new(settings.signatures, &settings.config),
             colluders: Knowledge::default(),
             checks,
             trace: Trace::of(&bodies),
@@ -615,27 +674,30 @@ impl World {
         self.trace.cause = self
             .trace
             .event_from(0, self.now, Some(body), || What::Submit { envelope: self.workload.name(index) });
-        let incarnation = self.bodies[body].incarnation;
-        self.checks.accepted(place, incarnation, index);
-        self.bodies[body].source.accept(index, variant);
-        self.cut(body);
+        // A client that is refused goes away.
+        let Ok(envelope) = self.workload.admit(index, variant) else { return };
+        self.bodies[body].stalled.push_back((index, envelope));
+        self.offer(body);
+        self.settle(body);
     }
 
     fn tick(&mut self, body: usize) {
         self.bodies[body].tick = None;
-        let due = self.bodies[body]
-            .core
-            .as_ref()
-            .and_then(|core| core.next_deadline())
-            .is_some_and(|deadline| deadline <= self.bodies[body].local(self.now));
-        if due {
-            let verdict = self.checks.ticked(body, self.now);
-            self.fail(verdict);
-            self.trace.cause = self.trace.event_from(0, self.now, Some(body), || What::Timer);
-            self.feed(body, Input::Tick);
-        } else {
-            self.arm(body);
+        let state = &mut self.bodies[body];
+        let now = state.local(self.now);
+        let due = |deadline: Option<Time>| deadline.is_some_and(|deadline| deadline <= now);
+        let core_due = due(state.core.as_ref().and_then(|core| core.next_deadline()));
+        let intake_due = state.is_up() && due(state.intake.next_deadline());
+        if !core_due && !intake_due {
+            return self.arm(body);
         }
+        if intake_due {
+            state.intake.step(now, IntakeInput::Tick, &mut state.intake_outputs);
+        }
+        let verdict = self.checks.ticked(body, self.now);
+        self.fail(verdict);
+        self.trace.cause = self.trace.event_from(0, self.now, Some(body), || What::Timer);
+        if core_due { self.feed(body, Input::Tick) } else { self.settle(body) }
     }
 
     fn fault(&mut self, fault: Fault) {
@@ -652,7 +714,7 @@ impl World {
             Fault::Crash(body) => self.crash(body),
             Fault::CrashFor(body, down_for) => self.crash_for(body, Some(down_for)),
             Fault::Restart(body) => {
-                if !self.bodies[body].is_up() {
+                if !self.bodies[body].is_up() && self.bodies[body].failed.is_none() {
                     self.boot(body);
                 }
             }
@@ -697,6 +759,7 @@ impl World {
         }
         for body in 0..self.bodies.len() {
             if !self.bodies[body].is_up()
+                && self.bodies[body].failed.is_none()
                 && !self.bodies[body].liar.as_ref().is_some_and(|liar| liar.is_dead())
             {
                 self.boot(body);

@@ -67,6 +67,25 @@ impl MemoryDisk {
         Self::default()
     }
 
+    /// A disk of its own with the same content, all of it as a reader sees it and durable; no lock
+    /// is held on it.
+    pub fn fork(&self) -> Self {
+        let state = self.state();
+        let file = |file: &Contents| Contents {
+            seen: file.seen.clone(),
+            durable: file.seen.clone(),
+            unsynced: Vec::new(),
+        };
+        let fork = State {
+            files: state.files.iter().map(file).collect(),
+            names: state.names.clone(),
+            durable_names: state.names.clone(),
+            dirs: state.dirs.clone(),
+            ..State::default()
+        };
+        Self { state: Arc::new(Mutex::new(fork)) }
+    }
+
     /// Decides what happens to operations from here on, whose count starts again at 0.
     pub fn set_fate(&self, fate: Fate) {
         let mut state = self.state();
@@ -85,7 +104,7 @@ impl MemoryDisk {
     }
 
     /// The power fails: of what was not synced, `random(k)` (a number below k) decides what
-    /// stays, in units of a sector (512 bytes) for writes. Everything works again afterwards, and
+    /// stays: each sector (512 bytes) of a write is lost, stays, or is torn at any byte. Everything works again afterwards, and
     /// no lock is held. Files that are open must not be used any more.
     pub fn crash(&self, mut random: impl FnMut(u64) -> u64) {
         let mut state = self.state();
@@ -203,8 +222,14 @@ fn tear(durable: &mut Vec<u8>, position: usize, bytes: &[u8], random: &mut impl 
     while start < bytes.len() {
         let to_boundary = SECTOR - (position + start) % SECTOR;
         let end = bytes.len().min(start + to_boundary);
-        if random(2) == 0 {
-            let change = Change::Write { position: position + start, bytes: bytes[start..end].to_vec() };
+        // A sector is lost, stays, or is torn at any byte.
+        let kept = match random(5) {
+            0 | 1 => start,
+            2 | 3 => end,
+            _ => start + random((end - start) as u64) as usize,
+        };
+        if kept > start {
+            let change = Change::Write { position: position + start, bytes: bytes[start..kept].to_vec() };
             apply(durable, &change);
         }
         start = end;

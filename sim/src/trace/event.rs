@@ -109,6 +109,8 @@ pub enum What {
     Crash { records: usize, of_records: usize, blocks: usize, of_blocks: usize },
     /// A replica lost its disk.
     Wipe,
+    /// A replica stops, or does not start, because of its disk.
+    Stopped { reason: String },
     /// A liar's own core stumbled over its lies.
     Stumbled,
     /// A replica noticed that a link came up or went down.
