@@ -66,7 +66,7 @@ plants! {
     "P09" LowestCertificate: "a new view takes the certificate of the lowest view"
         => "agreement", "prepared lock";
     "P10" NoBackoff: "timeouts do not double when views fail"
-        => "settles", "backoff";
+        => "views", "settles";
     "P11" NewViewQuorumWeak: "f + 1 view-changes start a view"
         => "new-view", "agreement", "evidence";
     "P12" NoJoinRule: "nobody joins the view that f + 1 others ask for"

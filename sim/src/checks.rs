@@ -167,6 +167,7 @@ impl Checks {
             return unsafe_because("chain", format!("{number} does not extend {parent}"));
         }
         self.chain.push(hash);
+        self.ghost.progressed(false);
         self.seen.blocks += 1;
         if block.data.is_empty() {
             return unsafe_because("validity", format!("{number} is empty"));
@@ -386,6 +387,11 @@ impl Checks {
         promises.asked = promises.asked.max(view);
         promises.view = promises.view.max(view);
         Ok(())
+    }
+
+    /// The network behaves from now on.
+    pub(crate) fn healed(&mut self) {
+        self.ghost.progressed(true);
     }
 
     /// The network has behaved since `healed`: whoever is up and honest has joined the others.

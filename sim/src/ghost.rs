@@ -46,6 +46,29 @@ pub(crate) struct Ghost {
     /// Everything that some new-view carries a certificate for.
     carried: BTreeSet<(View, Number, Digest)>,
     standing: BTreeMap<Place, Standing>,
+    /// Since the network behaves: when the last new block was committed, and the highest view then.
+    progress: Option<(Time, View)>,
+    pace: Pace,
+}
+
+/// The timeouts that decide how fast views may follow each other.
+#[derive(Debug)]
+struct Pace {
+    least: Duration,
+    cap: Duration,
+}
+
+impl Pace {
+    /// How many views may fail within this time. Timeouts double with each, up to the cap; a liar
+    /// that is caught lying loses its view at once, which f of n views are; clocks run fast.
+    fn most(&self, time: Duration) -> u64 {
+        let mut doublings = 0u32;
+        while self.least * (1 << doublings) < self.cap && doublings < 24 {
+            doublings += 1;
+        }
+        let capped = time.as_micros() / self.cap.as_micros().max(1);
+        8 + 3 * (u64::from(doublings) + 1 + capped as u64)
+    }
 }
 
 impl Ghost {
@@ -60,6 +83,14 @@ impl Ghost {
             proposed: BTreeMap::new(),
             carried: BTreeSet::new(),
             standing: BTreeMap::new(),
+            progress: None,
+            pace: Pace {
+                least: config
+                    .complain_timeout
+                    .min(config.view_change_timeout)
+                    .max(Duration::from_micros(100)),
+                cap: config.view_change_timeout_cap.max(config.view_change_timeout),
+            },
         }
     }
 
@@ -172,6 +203,19 @@ impl Ghost {
             let standing = Standing { view: view.max(before.view), leaving: true, since: self.now };
             self.standing.insert(place, standing);
         }
+        if let Some((since, from)) = self.progress {
+            let (time, views) = (self.now.since(since), view.0.saturating_sub(from.0));
+            let most = self.pace.most(time);
+            if views > most {
+                return Err(Violation::new(
+                    Class::Liveness,
+                    "views",
+                    format!(
+                        "{views} views in {time:?} without a block, where {most} may fail: {place} asks for {view}"
+                    ),
+                ));
+            }
+        }
         if view <= before.view || !before.leaving {
             return Ok(());
         }
@@ -189,6 +233,14 @@ impl Ghost {
             "alone",
             format!("{place} asks for {view} though no quorum can have asked for {}", before.view),
         )
+    }
+
+    /// The network behaves from now on, or a new block was committed.
+    pub(crate) fn progressed(&mut self, healed: bool) {
+        if healed || self.progress.is_some() {
+            let highest = self.standing.values().map(|standing| standing.view).max();
+            self.progress = Some((self.now, highest.unwrap_or_default()));
+        }
     }
 
     /// The network has behaved since `healed`. Where f + 1 honest replicas ask for a view, the others

@@ -747,6 +747,7 @@ impl World {
     /// From here on the network delivers everything in time and the dead come back. Liars go on.
     pub fn heal(&mut self) {
         self.healed = true;
+        self.checks.healed();
         let least = self.settings.conditions.delay.least().min(Duration::from_millis(5));
         // A network on which every packet takes the same time stays like that.
         let delay = match self.settings.conditions.delay {

@@ -54,7 +54,8 @@ pub fn aimed(plant: Plant, seed: u64) -> Plan {
         Plant::NoBackoff => aim.impatient(),
         Plant::TimersFollowWallTime => aim.wall_jumps(),
         Plant::NoJoinRule => aim.left_behind(),
-        Plant::SameViewOnly | Plant::TimerBeforeQuorum | Plant::NoRetransmission => aim.scattered(),
+        Plant::SameViewOnly | Plant::TimerBeforeQuorum => aim.scattered(),
+        Plant::NoRetransmission => aim.missed_the_end(),
         Plant::DedupWindowTooShort => aim.narrow(),
         _ => Plan::draw_with(seed, 4),
     }
@@ -132,11 +133,12 @@ impl Aim {
         plan.submissions.truncate(4);
         plan.settings.conditions = Conditions::steady(Duration::from_millis(5));
         let config = &mut plan.settings.config;
-        config.complain_timeout = Duration::from_millis(1 + self.below(1, 3));
-        config.view_change_timeout = Duration::from_millis(1 + self.below(2, 3));
+        config.complain_timeout = Duration::from_millis(1);
+        config.view_change_timeout = Duration::from_millis(1);
+        config.view_change_timeout_cap = Duration::from_millis(400);
         config.forward_timeout = Duration::from_millis(2);
         plan.patience = liveness_bound(config);
-        plan
+        self.with_liar(plan, &["silent"])
     }
 
     /// Wall time of most replicas jumps, and the primary goes silent.
@@ -195,6 +197,20 @@ impl Aim {
             attacks.iter().map(|name| AttackSpec::named(name).when(until.clone())).collect();
         attacks.push(AttackSpec::named("silent").when(from));
         plan.liars = vec![(Place(liar as u16), attacks)];
+        plan
+    }
+
+    /// One replica is alone when the last blocks are committed; nothing happens after that.
+    fn missed_the_end(&self) -> Plan {
+        let mut plan = self.calm(Duration::from_millis(1000));
+        plan.heal_at = Time(Duration::from_millis(2500));
+        let gone = self.below(1, 4);
+        plan.submissions.retain(|submission| u64::from(submission.place.0) != gone);
+        let gone = 1u64 << gone;
+        let at = Time(Duration::from_millis(300 + self.below(2, 600)));
+        for (from, to) in [(gone, !gone), (!gone, gone)] {
+            plan.faults.push((at, Fault::Cut(from, to)));
+        }
         plan
     }
 
