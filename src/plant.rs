@@ -75,7 +75,7 @@ plants! {
         => "prepared certificate", "agreement";
     "P14" ProposalByAnyone: "a proposal is accepted whoever signed it"
         => "proposer", "evidence", "agreement";
-    "P15" NoRetransmission: "no status is sent, so nobody learns what must be sent again"
+    "P15" NoRetransmission: "no status is sent but with a complaint: nobody learns what must be sent again"
         => "settles";
     "P16" NewViewDuplicateSenders: "the view-changes that start a view need not be by distinct senders"
         => "new-view", "agreement";

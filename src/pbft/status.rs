@@ -67,7 +67,9 @@ impl Replica {
         self.judge_speed(out);
         self.watch_stranded(out);
         self.weigh_complaints(out);
-        out.push(Output::TellAll(Message::Status(self.status())));
+        if !self.planted(Plant::NoRetransmission) {
+            out.push(Output::TellAll(Message::Status(self.status())));
+        }
     }
 
     /// A link came up or went down.

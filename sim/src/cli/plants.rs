@@ -1,6 +1,7 @@
 //! `sbft-sim plants`: does the simulator find what was planted?
 
 use std::fmt::Write as _;
+use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -10,6 +11,9 @@ use sbft::plant::Plant;
 use sbft_sim::plants::{Finding, Origin, hunt};
 
 use super::{Exit, Outcome, complain, say};
+
+/// How long one failing schedule is made smaller.
+const SHRINK_BUDGET: Duration = Duration::from_secs(30);
 
 #[derive(Args)]
 pub(crate) struct Plants {
@@ -28,6 +32,9 @@ pub(crate) struct Plants {
     /// How many bugs to look for at the same time, one thread each; 0 for one per core.
     #[arg(long, default_value_t = 0)]
     jobs: usize,
+    /// Write the smallest scenario that shows each bug into this folder, as P07.toml and so on.
+    #[arg(long, value_name = "DIR")]
+    write: Option<PathBuf>,
     /// A list for other programs.
     #[arg(long)]
     json: bool,
@@ -40,25 +47,36 @@ impl Plants {
             say(&list(&plants))?;
             return Ok(Exit::Ok);
         }
-        let findings = self.hunt(&plants);
+        if let Some(folder) = &self.write {
+            std::fs::create_dir_all(folder)
+                .map_err(|error| format!("cannot make the folder {}: {error}", folder.display()))?;
+        }
+        let (findings, unwritten) = self.hunt(&plants);
+        if let Some(text) = unwritten {
+            return Err(text);
+        }
         say(&if self.json { json(&findings) } else { table(&findings) })?;
         let all = findings.iter().all(|finding| finding.found.is_some());
         Ok(if all { Exit::Ok } else { Exit::Safety })
     }
 
-    /// Looks for all of them; findings in the order of `plants`.
-    fn hunt(&self, plants: &[Plant]) -> Vec<Finding> {
+    /// Looks for all of them; and what could not be written.
+    fn hunt(&self, plants: &[Plant]) -> (Vec<Finding>, Option<String>) {
         let jobs = match self.jobs {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             jobs => jobs,
         };
         let next = AtomicUsize::new(0);
         let findings: Mutex<Vec<Finding>> = Mutex::new(Vec::new());
+        let unwritten: Mutex<Option<String>> = Mutex::new(None);
         std::thread::scope(|scope| {
             for _ in 0..jobs {
                 scope.spawn(|| {
                     while let Some(plant) = plants.get(next.fetch_add(1, Ordering::Relaxed)) {
                         let finding = hunt(*plant, self.seed_base, self.budget);
+                        if let Err(text) = self.pin(&finding) {
+                            *unwritten.lock().expect("nothing panics with it") = Some(text);
+                        }
                         if !self.json {
                             complain(&line(&finding));
                         }
@@ -69,7 +87,15 @@ impl Plants {
         });
         let mut findings = findings.into_inner().expect("all threads are done");
         findings.sort_by_key(|finding| finding.plant);
-        findings
+        (findings, unwritten.into_inner().expect("all threads are done"))
+    }
+
+    /// Writes the smallest scenario that shows the bug, if that was asked for.
+    fn pin(&self, finding: &Finding) -> Result<(), String> {
+        let (Some(folder), Some(found)) = (&self.write, &finding.found) else { return Ok(()) };
+        let file = folder.join(format!("{}.toml", finding.plant.info().id));
+        let text = found.scenario(finding.plant, SHRINK_BUDGET).to_toml();
+        std::fs::write(&file, text).map_err(|error| format!("cannot write {}: {error}", file.display()))
     }
 }
 

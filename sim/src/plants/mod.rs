@@ -8,9 +8,11 @@ mod aim;
 
 use std::time::{Duration, Instant};
 
-use sbft::plant::Plant;
+use sbft::plant::{Plant, Plants};
 
 use crate::plan::{Plan, Show};
+use crate::scenario::Scenario;
+use crate::shrink::{Limits, shrink};
 use crate::violation::Violation;
 
 pub use aim::aimed;
@@ -57,6 +59,29 @@ impl Origin {
             Self::Drawn(seed) => Plan::draw(seed),
             Self::Aimed(seed) => aimed(plant, seed),
         }
+    }
+}
+
+impl Found {
+    /// The schedule with the bug, as small as it gets within `budget`, as a scenario that must
+    /// violate the check. It passes without the bug, as this one does.
+    pub fn scenario(&self, plant: Plant, budget: Duration) -> Scenario {
+        let planted = self.plan.clone().without_rule(plant);
+        let began = Instant::now();
+        let stop = |_| began.elapsed() >= budget;
+        let small = shrink(&planted, &Limits { jobs: 1, stop: &stop }).map(|shrunk| shrunk.plan);
+        let mut plan = small.filter(|plan| self.is_shown_by(plan)).unwrap_or(planted);
+        plan.expect.violates = Some(self.violation.check.to_owned());
+        let info = plant.info();
+        Scenario { name: Some(format!("{plant}")), about: Some(format!("Planted: {}.", info.sentence)), plan }
+    }
+
+    /// The plan fails by the same check, and passes without what is planted.
+    fn is_shown_by(&self, plan: &Plan) -> bool {
+        let check = plan.run(Show::default()).violation.map(|violation| violation.check);
+        let mut sound = plan.clone();
+        sound.settings.config.plants = Plants::NONE;
+        check == Some(self.violation.check) && sound.run(Show::default()).violation.is_none()
     }
 }
 
