@@ -11,7 +11,7 @@ use sbft_sim::violation::Class;
 pub(crate) enum Exit {
     /// All is well.
     Ok = 0,
-    /// No check failed, but what the scenario expects did not come about.
+    /// No check failed, but what the scenario expects did not come about; or two traces differ.
     Unmet = 1,
     /// The command was called wrongly, or given a file that is no good.
     Usage = 2,

@@ -5,6 +5,8 @@
 //! and `diff` come this way from the people who write them.)
 
 mod attacks;
+mod diff;
+mod draw;
 mod exit;
 mod output;
 mod parallel;
@@ -48,6 +50,10 @@ struct Arguments {
 enum Command {
     /// Lists what liars can do, or explains it.
     Attacks(attacks::Attacks),
+    /// Says where two traces part, and what differs from there on.
+    Diff(diff::Diff),
+    /// Draws a trace: the picture or the transcript of a run that was recorded.
+    Draw(draw::Draw),
     /// Takes rules of the protocol away, one at a time, and shows that some schedule fails.
     Plants(plants::Plants),
     /// Runs a schedule again and prints what happens, up to a time.
@@ -67,6 +73,8 @@ impl Command {
     fn run(self) -> Outcome {
         match self {
             Self::Attacks(command) => command.run(),
+            Self::Diff(command) => command.run(),
+            Self::Draw(command) => command.run(),
             Self::Plants(command) => command.run(),
             Self::Replay(command) => command.run(),
             Self::Run(command) => command.run(),

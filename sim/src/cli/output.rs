@@ -16,12 +16,15 @@ pub(crate) struct Output {
     /// Write all events as newline-delimited JSON; see `sbft-sim diff`.
     #[arg(long, value_name = "FILE", alias = "ndjson")]
     trace: Option<PathBuf>,
+    /// Print the run as a short text: who proposed what, what was committed, who changed the view and why.
+    #[arg(long)]
+    golden: bool,
 }
 
 impl Output {
     /// How a run must be shown so that the files can be written.
     pub(crate) fn show(&self, show: Show) -> Show {
-        Show { record: show.record || self.html.is_some() || self.trace.is_some(), ..show }
+        Show { record: show.record || self.html.is_some() || self.trace.is_some() || self.golden, ..show }
     }
 
     /// What is written, and where.
@@ -35,6 +38,9 @@ impl Output {
     pub(crate) fn write(&self, report: &mut Report, title: &str, reproduce: &str) -> Result<(), String> {
         let Some(recording) = &mut report.recording else { return Ok(()) };
         recording.entitle(title, reproduce);
+        if self.golden {
+            super::say(&report::golden::transcript(recording))?;
+        }
         if let Some(path) = &self.html {
             write(path, report::html::write(recording).as_bytes())?;
         }

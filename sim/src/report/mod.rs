@@ -9,6 +9,8 @@ pub fn commit() -> &'static str {
     env!("SBFT_SIM_COMMIT")
 }
 
+pub mod diff;
+pub mod golden;
 pub mod html;
 pub mod past;
 pub mod story;

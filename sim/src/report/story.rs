@@ -26,7 +26,7 @@ pub struct Packet {
     pub lost: Option<String>,
     /// The packet whose arrival made its sender send it.
     pub parent: Option<u64>,
-    /// Which of several contradicting proposals it is about: 0 the only or first one, and so on.
+    /// Which of several contradicting proposals it is about: 0 the one that most packets are about.
     pub story: usize,
     /// How often the same had been sent to the same body before.
     pub repeat: u32,
@@ -87,6 +87,13 @@ impl<'a> Story<'a> {
     /// The event of this number.
     pub fn event(&self, id: u64) -> Option<&'a Event> {
         find(&self.recording.events, id)
+    }
+
+    /// How many replicas are a quorum.
+    pub fn quorum(&self) -> usize {
+        let n = self.recording.header.n;
+        let faulty = n.saturating_sub(1) / 3;
+        (n + faulty + 1).div_ceil(2)
     }
 
     /// The body tells the truth.
@@ -150,11 +157,29 @@ fn packets(recording: &Recording) -> Vec<Packet> {
             _ => {}
         }
     }
-    for packet in &mut packets {
-        let told = stories.get(&(packet.about.view, packet.about.number)).map_or(0, Vec::len);
-        packet.contested = told > 1 && is_vote(packet.about.kind);
+    let ranks = ranks(&packets);
+    for packet in packets.iter_mut().filter(|packet| is_vote(packet.about.kind)) {
+        if let Some(ranks) = ranks.get(&(packet.about.view, packet.about.number)) {
+            packet.contested = ranks.len() > 1;
+            packet.story = ranks.iter().position(|story| *story == packet.story).unwrap_or(0);
+        }
     }
     packets
+}
+
+/// For each view and number the stories told there, the one that most packets tell first.
+fn ranks(packets: &[Packet]) -> BTreeMap<(u64, u64), Vec<usize>> {
+    let mut counts: BTreeMap<(u64, u64), BTreeMap<usize, usize>> = BTreeMap::new();
+    for packet in packets.iter().filter(|packet| is_vote(packet.about.kind)) {
+        let told = counts.entry((packet.about.view, packet.about.number)).or_default();
+        *told.entry(packet.story).or_default() += 1;
+    }
+    let by_count = |told: BTreeMap<usize, usize>| {
+        let mut stories: Vec<(usize, usize)> = told.into_iter().collect();
+        stories.sort_by_key(|(story, count)| (std::cmp::Reverse(*count), *story));
+        stories.into_iter().map(|(story, _)| story).collect()
+    };
+    counts.into_iter().map(|(slot, told)| (slot, by_count(told))).collect()
 }
 
 fn is_vote(kind: Kind) -> bool {
@@ -216,4 +241,59 @@ fn counted(recording: &Recording) -> BTreeMap<u64, usize> {
         }
     }
     counted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::{Plan, Show};
+
+    fn recorded(seed: u64) -> Recording {
+        let report = Plan::draw(seed).run(Show { record: true, ..Show::default() });
+        *report.recording.expect("it was to be kept")
+    }
+
+    #[test]
+    fn each_packet_is_joined_with_its_arrivals() {
+        let recording = recorded(4);
+        let story = Story::of(&recording);
+        assert!(!story.packets.is_empty());
+        for packet in &story.packets {
+            assert!(packet.arrivals.len() <= packet.due.len().max(1), "{packet:?}");
+            assert!(packet.arrivals.iter().all(|arrival| arrival.at >= packet.at), "{packet:?}");
+            assert!(packet.parent.is_none_or(|parent| parent < packet.id), "{packet:?}");
+            assert!(packet.lost.is_none() || packet.arrivals.is_empty(), "{packet:?}");
+        }
+        assert!(story.packets.iter().any(|packet| packet.parent.is_some()));
+    }
+
+    #[test]
+    fn who_says_that_it_has_a_quorum_has_counted_one() {
+        let recording = recorded(4);
+        let story = Story::of(&recording);
+        let counts: Vec<usize> = recording
+            .events
+            .iter()
+            .filter(|event| event.body.is_some_and(|body| story.is_honest(body)))
+            .filter(|event| matches!(event.what, What::Prepared { .. }))
+            .filter_map(|event| story.counted.get(&event.id).copied())
+            .collect();
+        assert!(!counts.is_empty());
+        assert!(counts.iter().all(|count| *count >= story.quorum()), "{counts:?}");
+    }
+
+    #[test]
+    fn the_past_of_a_block_is_in_order_and_small() {
+        let recording = recorded(4);
+        let story = Story::of(&recording);
+        let block = recording
+            .events
+            .iter()
+            .rev()
+            .find(|event| matches!(event.what, What::Append { .. }))
+            .expect("a block was appended");
+        let past = super::super::past::of(&story, &[block.id]);
+        assert!(past.iter().all(|id| *id <= block.id));
+        assert!(past.len() > 5 && past.len() < recording.events.len() / 3, "{} events", past.len());
+    }
 }

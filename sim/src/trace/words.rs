@@ -194,7 +194,11 @@ impl What {
             Self::Links { cut } => {
                 let cut: Vec<String> =
                     cut.iter().map(|(from, to)| format!("{} to {}", name(from), all(to))).collect();
-                format!("links cut: {}", if cut.is_empty() { "none".to_owned() } else { cut.join(", ") })
+                if cut.is_empty() {
+                    "all links work".to_owned()
+                } else {
+                    format!("links cut: {}", cut.join(", "))
+                }
             }
             Self::Violation { class, check, text } => format!("FAILED {class} ({check}): {text}"),
             said => format!("* {}", said.said().unwrap_or_default()),

@@ -4,8 +4,10 @@
 //! is. Where labels would cover each other, time is stretched; where nothing is drawn for long,
 //! it is compressed, and a break says how much is missing.
 
-/// Pixels that a usual hop takes.
-const HOP: f64 = 44.0;
+/// Pixels that a usual hop takes, in a short run and in a long one.
+const HOPS: (f64, f64) = (72.0, 44.0);
+/// A run in which more moments are drawn is a long one.
+const MANY: usize = 1200;
 /// Pixels that a label takes.
 pub(super) const ROW: f64 = 12.0;
 /// Pixels of a break.
@@ -51,6 +53,7 @@ impl Axis {
         let hop = hop.max(1);
         needs.retain(|need| !folds.iter().any(|(from, until)| (*from..*until).contains(&need.at)));
         needs.sort_by_key(|need| need.at);
+        let length = if needs.len() > MANY { HOPS.1 } else { HOPS.0 };
         let mut free: Vec<f64> = Vec::new();
         let mut knots: Vec<(u64, f64)> = Vec::new();
         let mut breaks = Vec::new();
@@ -64,7 +67,7 @@ impl Axis {
                 knots.push((at, y));
                 y += BREAK;
             } else {
-                y += step(gap, hop);
+                y += length * step(gap, hop);
             }
             at = moment[0].at;
             for (first, last) in moment.iter().filter_map(|need| need.label) {
@@ -105,10 +108,10 @@ impl Axis {
     }
 }
 
-/// Short gaps in proportion, long ones ever less so.
+/// How many hops long a gap is drawn: short ones in proportion, long ones ever less so.
 fn step(gap: u64, hop: u64) -> f64 {
     let hops = gap as f64 / hop as f64;
-    if hops <= 1.0 { HOP * hops } else { HOP * hops.sqrt() }
+    if hops <= 1.0 { hops } else { hops.sqrt() }
 }
 
 #[cfg(test)]
@@ -126,7 +129,7 @@ mod tests {
         let ys: Vec<f64> = (0..100_000).step_by(100).map(|at| axis.y(at)).collect();
         assert!(ys.is_sorted(), "time runs downward");
         assert_eq!(axis.breaks.len(), 1, "89 ms in which nothing is drawn");
-        assert!(axis.height < 250.0, "and take little room: {}", axis.height);
+        assert!(axis.height < 350.0, "and take little room: {}", axis.height);
     }
 
     #[test]
@@ -141,6 +144,6 @@ mod tests {
         let needs = (0..1000).map(|at| bare(at * 1000)).collect();
         let axis = Axis::new(needs, 1000, &[(10_000, 990_000)]);
         assert_eq!(axis.breaks.len(), 1);
-        assert!(axis.height < 25.0 * HOP, "{}", axis.height);
+        assert!(axis.height < 25.0 * HOPS.0, "{}", axis.height);
     }
 }

@@ -12,7 +12,9 @@ use crate::network::Kind;
 use crate::trace::What;
 
 /// Room for the time on the left.
-const LEFT: f64 = 76.0;
+const LEFT: f64 = 120.0;
+/// Where the time ends.
+const TIME: f64 = 66.0;
 /// Room for partitions and faults on the right.
 const RIGHT: f64 = 230.0;
 /// Half as wide as the band behind a lane.
@@ -174,7 +176,10 @@ fn needs(story: &Story<'_>, focus: &Focus<'_>, drawn: &[&Packet], marks: &[Mark]
     }
     for event in &story.recording.events {
         match (&event.what, event.body) {
-            (What::Fault { .. } | What::Violation { .. }, _) => {
+            (What::Violation { .. }, _) => {
+                needs.push(Need { at: event.at, label: Some((0, room.positions.len() * 2)) });
+            }
+            (What::Fault { .. }, _) => {
                 needs.push(Need { at: event.at, label: Some((0, 0)) });
             }
             (_, Some(body)) if focus.evidence.contains(&event.id) => {
@@ -235,8 +240,7 @@ impl Painter<'_> {
             let y = self.axis.y(at);
             if y - last >= 36.0 {
                 last = y;
-                let svg =
-                    format!(r#"<text class="t" x="{}" y="{:.1}">{}</text>"#, LEFT - 14.0, y + 4.0, time(at));
+                let svg = format!(r#"<text class="t" x="{TIME}" y="{:.1}">{}</text>"#, y + 4.0, time(at));
                 self.add(y, y, 3, svg);
             }
         }
@@ -310,8 +314,11 @@ impl Painter<'_> {
                 self.add(top, bottom, 0, svg);
                 if let Some(view) = view.filter(|_| up && bottom - top > 12.0) {
                     let word = if active { format!("v{view}") } else { format!("→v{view}") };
-                    let label =
-                        format!(r#"<text class="vl" x="{:.1}" y="{:.1}">{word}</text>"#, x, top + 11.0);
+                    let label = format!(
+                        r#"<text class="vl" x="{:.1}" y="{:.1}">{word}</text>"#,
+                        x - HALF + 1.0,
+                        top + 11.0
+                    );
                     self.add(top, top + 11.0, 1, label);
                 }
             }
@@ -511,7 +518,7 @@ impl Painter<'_> {
 
     fn head(&self) -> String {
         let mut svg = format!(r#"<svg width="{0:.0}" height="50" viewBox="0 0 {0:.0} 50">"#, self.width);
-        let _ = write!(svg, r#"<text class="t" x="{}" y="20">time ↓</text>"#, LEFT - 14.0);
+        let _ = write!(svg, r#"<text class="t" x="{TIME}" y="20">time ↓</text>"#);
         for (body, info) in self.story.recording.header.bodies.iter().enumerate() {
             let x = self.lanes[body];
             let liar = if info.honest { "" } else { " liar" };
@@ -594,6 +601,8 @@ fn sign(sign: Sign, x: f64, y: f64) -> String {
             y - 4.0
         ),
         Sign::Sync => format!(r#"<path class="sync sy" d="M{:.1} {:.1}h5v5h-5z"/>"#, x - 2.5, y - 2.5),
-        Sign::Client => format!(r#"<path class="client ca" d="M{:.1} {:.1}l8 4l-8 4z"/>"#, x - 11.0, y - 4.0),
+        Sign::Client => {
+            format!(r#"<path class="client h-ca" d="M{:.1} {:.1}l8 4l-8 4z"/>"#, x - 11.0, y - 4.0)
+        }
     }
 }

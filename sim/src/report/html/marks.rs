@@ -93,9 +93,10 @@ pub(super) fn marks(story: &Story<'_>, limit: usize) -> Vec<Mark> {
             tail,
             title: event.what.words(&story.names),
         };
+        // Fewer votes than a quorum: the block came with its certificate.
         let votes = || match story.counted.get(&event.id) {
-            Some(votes) => format!(" · {votes}"),
-            None => " · fetched".to_owned(),
+            Some(votes) if *votes >= story.quorum() => format!(" · {votes}"),
+            _ => " · fetched".to_owned(),
         };
         let mark = match &event.what {
             What::Prepared { number, .. } => {

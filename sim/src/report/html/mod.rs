@@ -13,8 +13,8 @@ mod marks;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use super::past;
 use super::story::{Packet, Story};
+use super::{golden, past};
 use crate::network::Kind;
 use crate::trace::{Recording, What};
 use draw::{Focus, Picture, picture, time};
@@ -185,6 +185,11 @@ fn verdict(story: &Story<'_>, title: &str, evidence: &[u64]) -> String {
         }
         out.push_str("</ul></details></div>\n");
     }
+    let _ = write!(
+        out,
+        "<div class=\"card wide\"><details><summary>In words</summary><pre>{}</pre></details></div>\n",
+        escape(&golden::transcript(story.recording))
+    );
     if !header.reproduce.is_empty() {
         let _ = write!(
             out,
@@ -333,3 +338,62 @@ const DEFINITIONS: &str = concat!(
     marker!("bl"),
     "</defs></svg>\n"
 );
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::{Plan, Show};
+    use sbft::plant::Plant;
+
+    fn recorded(plan: &Plan) -> Recording {
+        *plan.run(Show { record: true, ..Show::default() }).recording.expect("it was to be kept")
+    }
+
+    #[test]
+    fn a_page_needs_nothing_but_itself() {
+        let page = write(&recorded(&Plan::draw(4)));
+        for foreign in ["http:", "https:", "src=", "@import", "<link"] {
+            assert!(!page.contains(foreign), "{foreign} in a page that is to stand alone");
+        }
+        assert_eq!(page.matches("<svg").count(), page.matches("</svg>").count());
+        assert!(page.contains("All checks held"));
+    }
+
+    #[test]
+    fn a_violation_is_ringed_and_only_its_past_is_in_colour() {
+        let recording = (0..200)
+            .map(|seed| recorded(&Plan::draw(seed).without_rule(Plant::QuorumTooSmall)))
+            .find(|recording| Story::of(recording).violation.is_some())
+            .expect("a quorum that is too small breaks something soon");
+        let page = write(&recording);
+        assert!(page.contains("VIOLATION") && page.contains("class=\"ring\""));
+        let (all, past) = (page.matches("<path class=\"m ").count(), page.matches(" past\" data-i").count());
+        assert!(0 < past && past < all, "{past} of {all} arrows led to it");
+    }
+
+    #[test]
+    fn what_is_far_from_all_that_matters_is_left_out_of_a_very_long_run() {
+        let mut recording = recorded(&Plan::draw(4));
+        let once = recording.events.clone();
+        let last = once.last().map_or(0, |event| event.at) + 1;
+        for round in 1..200 {
+            let after = round * once.len() as u64;
+            recording.events.extend(once.iter().cloned().map(|mut event| {
+                event.id += after;
+                event.at += round * last;
+                event.cause = event.cause.map(|cause| cause + after);
+                if let What::Deliver { sent, .. } | What::Unheard { sent, .. } = &mut event.what {
+                    *sent += after;
+                }
+                if let What::Send { message, .. } | What::Deliver { message, .. } = &mut event.what {
+                    // Or they would be left out as repeats.
+                    message.number += round * 100;
+                }
+                event
+            }));
+        }
+        let page = write(&recording);
+        assert!(page.contains("are left out"), "a page of {} bytes", page.len());
+        assert!(page.len() < 20_000_000, "a page of {} bytes", page.len());
+    }
+}
