@@ -30,7 +30,9 @@ fn told(name: &str) -> String {
     let file = folder("scenarios/attacks").join(format!("{name}.toml"));
     let scenario = Scenario::read(&file).unwrap_or_else(|error| panic!("{error}"));
     let report = scenario.plan.run(Show { record: true, ..Show::default() });
-    transcript(&report.recording.expect("it was to be kept"))
+    let about: String =
+        scenario.about.iter().flat_map(|text| text.lines()).map(|line| format!("# {line}\n")).collect();
+    about + &transcript(&report.recording.expect("it was to be kept"))
 }
 
 #[test]

@@ -175,22 +175,20 @@ fn kind(event: &Event) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::test_runs::scenario;
     use super::*;
-    use crate::plan::{Plan, Show};
-
-    fn recorded(seed: u64) -> Recording {
-        let report = Plan::draw(seed).run(Show { record: true, ..Show::default() });
-        *report.recording.expect("it was to be kept")
-    }
 
     #[test]
     fn a_run_does_not_differ_from_itself() {
-        assert_eq!(diff(&recorded(4), &recorded(4)), None);
+        assert_eq!(
+            diff(&scenario("attacks/equivocate-halves.toml"), &scenario("attacks/equivocate-halves.toml")),
+            None
+        );
     }
 
     #[test]
     fn two_recordings_part_where_the_first_event_differs() {
-        let one = recorded(4);
+        let one = scenario("attacks/equivocate-halves.toml");
         let mut other = one.clone();
         let at =
             one.events.iter().position(|event| matches!(event.what, What::Append { .. })).expect("a block");
@@ -202,8 +200,10 @@ mod tests {
     }
 
     #[test]
-    fn other_seeds_are_named_first() {
-        let text = diff(&recorded(4), &recorded(35)).expect("they differ");
-        assert!(text.starts_with("other seed: a 4, b 35\n"), "{text}");
+    fn what_ran_otherwise_is_named_first() {
+        let text =
+            diff(&scenario("attacks/equivocate-halves.toml"), &scenario("attacks/silent-primary.toml"))
+                .expect("they differ");
+        assert!(text.starts_with("other liars: a r0! equivocate-halves, b r0! silent-primary\n"), "{text}");
     }
 }

@@ -28,6 +28,8 @@ const QUIET: [&str; 11] = [
     "crash",
     "restart",
 ];
+/// So many lies of one kind are told.
+const FEW: usize = 3;
 /// What a replica says is joined with what another said so many lines ago, and no more.
 const JOIN: usize = 10;
 
@@ -93,12 +95,20 @@ impl Teller<'_> {
             (What::Halted { .. } | What::AsksView { .. } | What::StartsView { .. }, Some(body)) => {
                 self.says(body, event.what.said().unwrap_or_default());
             }
-            (What::Accuse { .. } | What::Crash { .. } | What::Wipe | What::Stumbled, Some(body)) => {
+            (What::Accuse { text }, Some(body)) => {
+                // Which of the two digests a replica saw first does not matter.
+                let lie = match (text.split_once(" both "), text.split_once(" at ")) {
+                    (Some((who, _)), Some((_, at))) => format!("{who} two proposals at {at}"),
+                    _ => text.clone(),
+                };
+                self.says(body, format!("has proof: {lie}"));
+            }
+            (What::Crash { .. } | What::Wipe | What::Stumbled, Some(body)) => {
                 self.says(body, plain(&event.what.words(&self.story.names)));
             }
-            (What::Start { .. }, Some(body)) => {
+            (What::Start { number, .. }, Some(body)) => {
                 if !self.told.insert(format!("{body} starts")) {
-                    self.says(body, event.what.words(&self.story.names));
+                    self.says(body, format!("starts again at #{number}"));
                 }
             }
             (What::Lie { attack, .. }, Some(body)) => {
@@ -168,9 +178,17 @@ impl Teller<'_> {
                 .map(letter)
                 .collect();
             if stories.len() == 2 {
-                let text = format!("sends {kind} for both {} at #{number} in v{view}", stories.join(" and "));
-                if self.told.insert(format!("{body} {text}")) {
-                    self.says(body, text);
+                // The first few show how; a flood of them shows no more.
+                let told = (0..FEW).find(|nth| self.told.insert(format!("{body} both {nth}")));
+                match told {
+                    Some(_) => {
+                        let stories = stories.join(" and ");
+                        self.says(body, format!("sends {kind} for both {stories} at #{number} in v{view}"));
+                    }
+                    None if self.told.insert(format!("{body} both, again")) => {
+                        self.says(body, "goes on sending votes that contradict each other".to_owned());
+                    }
+                    None => {}
                 }
             }
         }
@@ -303,16 +321,14 @@ fn letter(story: usize) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::test_runs::scenario;
     use super::*;
-    use crate::plan::{Plan, Show};
 
     #[test]
     fn a_transcript_is_short_and_tells_who_committed_what() {
-        let plan = Plan::draw(4);
-        let report = plan.run(Show { record: true, ..Show::default() });
-        let text = transcript(&report.recording.expect("it was to be kept"));
+        let text = transcript(&scenario("attacks/equivocate-halves.toml"));
         assert!(text.lines().count() <= LINES + 10, "{text}");
-        assert!(text.contains("committed #1 in v"), "{text}");
+        assert!(text.contains("committed #1 in v0: e0"), "{text}");
         assert!(text.lines().last().is_some_and(|line| line.starts_with("= ")), "{text}");
     }
 }

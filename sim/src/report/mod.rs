@@ -4,6 +4,9 @@
 //! just ended or from a file. [`story`] joins its events (which packet arrived where, how many
 //! votes were there), [`past`] finds the events that show a violation and what led to them.
 
+#[cfg(test)]
+mod test_runs;
+
 /// The commit this program was built from; `unknown` outside a git repository.
 pub fn commit() -> &'static str {
     env!("SBFT_SIM_COMMIT")

@@ -245,17 +245,12 @@ fn counted(recording: &Recording) -> BTreeMap<u64, usize> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::test_runs::scenario;
     use super::*;
-    use crate::plan::{Plan, Show};
-
-    fn recorded(seed: u64) -> Recording {
-        let report = Plan::draw(seed).run(Show { record: true, ..Show::default() });
-        *report.recording.expect("it was to be kept")
-    }
 
     #[test]
     fn each_packet_is_joined_with_its_arrivals() {
-        let recording = recorded(4);
+        let recording = scenario("attacks/equivocate-halves.toml");
         let story = Story::of(&recording);
         assert!(!story.packets.is_empty());
         for packet in &story.packets {
@@ -269,7 +264,7 @@ mod tests {
 
     #[test]
     fn who_says_that_it_has_a_quorum_has_counted_one() {
-        let recording = recorded(4);
+        let recording = scenario("attacks/equivocate-halves.toml");
         let story = Story::of(&recording);
         let counts: Vec<usize> = recording
             .events
@@ -284,7 +279,7 @@ mod tests {
 
     #[test]
     fn the_past_of_a_block_is_in_order_and_small() {
-        let recording = recorded(4);
+        let recording = scenario("attacks/equivocate-halves.toml");
         let story = Story::of(&recording);
         let block = recording
             .events

@@ -248,8 +248,11 @@ impl Painter<'_> {
 
     fn breaks(&mut self) {
         for gap in self.axis.breaks.clone() {
-            let inside = |at: u64| at > gap.from && at < gap.until;
-            let packets = self.story.packets.iter().filter(|packet| inside(packet.at));
+            // Packets stand in order of their sending.
+            let packets = &self.story.packets;
+            let first = packets.partition_point(|packet| packet.at <= gap.from);
+            let last = packets.partition_point(|packet| packet.at < gap.until).max(first);
+            let packets = &packets[first..last];
             let (mut statuses, mut others, mut repeats) = (0, 0, 0);
             for packet in packets {
                 *match packet.about.kind {

@@ -341,17 +341,14 @@ const DEFINITIONS: &str = concat!(
 
 #[cfg(test)]
 mod tests {
+    use super::super::test_runs::{recorded, scenario};
     use super::*;
-    use crate::plan::{Plan, Show};
+    use crate::plan::Plan;
     use sbft::plant::Plant;
-
-    fn recorded(plan: &Plan) -> Recording {
-        *plan.run(Show { record: true, ..Show::default() }).recording.expect("it was to be kept")
-    }
 
     #[test]
     fn a_page_needs_nothing_but_itself() {
-        let page = write(&recorded(&Plan::draw(4)));
+        let page = write(&scenario("attacks/equivocate-halves.toml"));
         for foreign in ["http:", "https:", "src=", "@import", "<link"] {
             assert!(!page.contains(foreign), "{foreign} in a page that is to stand alone");
         }
@@ -373,10 +370,10 @@ mod tests {
 
     #[test]
     fn what_is_far_from_all_that_matters_is_left_out_of_a_very_long_run() {
-        let mut recording = recorded(&Plan::draw(4));
+        let mut recording = scenario("attacks/equivocate-halves.toml");
         let once = recording.events.clone();
         let last = once.last().map_or(0, |event| event.at) + 1;
-        for round in 1..200 {
+        for round in 1..300 {
             let after = round * once.len() as u64;
             recording.events.extend(once.iter().cloned().map(|mut event| {
                 event.id += after;
