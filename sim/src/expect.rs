@@ -23,6 +23,8 @@ pub struct Expect {
     pub max_view: Option<u64>,
     /// Least length of the chain.
     pub min_blocks: Option<u64>,
+    /// How often honest replicas must have crashed at least.
+    pub min_crashes: Option<u64>,
 }
 
 impl Default for Expect {
@@ -35,6 +37,7 @@ impl Default for Expect {
             min_view: None,
             max_view: None,
             min_blocks: None,
+            min_crashes: None,
         }
     }
 }
@@ -67,6 +70,7 @@ impl Expect {
         };
         at_least("highest view", report.seen.highest_view, self.min_view);
         at_least("blocks", report.seen.blocks, self.min_blocks);
+        at_least("crashes", report.seen.crashes, self.min_crashes);
         for (attack, wanted) in &self.acted {
             let acted = report.attacks.get(attack).copied().unwrap_or(0);
             at_least(&format!("times that {attack} acted"), acted, Some(*wanted));

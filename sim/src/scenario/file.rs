@@ -396,4 +396,5 @@ pub(super) struct ExpectTable {
     pub(super) min_view: Option<u64>,
     pub(super) max_view: Option<u64>,
     pub(super) min_blocks: Option<u64>,
+    pub(super) min_crashes: Option<u64>,
 }

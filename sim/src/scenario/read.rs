@@ -292,7 +292,8 @@ fn byzantine(
 }
 
 fn expect(table: ExpectTable, context: &Context<'_>) -> Result<Expect, ScenarioError> {
-    let ExpectTable { safety, liveness, violates, acted, min_view, max_view, min_blocks } = table;
+    let ExpectTable { safety, liveness, violates, acted, min_view, max_view, min_blocks, min_crashes } =
+        table;
     if let (Some(least), Some(most)) = (min_view, max_view)
         && least > most
     {
@@ -307,5 +308,6 @@ fn expect(table: ExpectTable, context: &Context<'_>) -> Result<Expect, ScenarioE
         min_view,
         max_view,
         min_blocks,
+        min_crashes,
     })
 }

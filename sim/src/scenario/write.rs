@@ -286,9 +286,12 @@ fn expect(expect: &Expect, out: &mut String) {
     let acted: Vec<String> =
         expect.acted.iter().map(|(name, count)| format!("{} = {count}", string(name))).collect();
     inline(&mut table, "acted", &acted);
-    for (key, value) in
-        [("min_view", expect.min_view), ("max_view", expect.max_view), ("min_blocks", expect.min_blocks)]
-    {
+    for (key, value) in [
+        ("min_view", expect.min_view),
+        ("max_view", expect.max_view),
+        ("min_blocks", expect.min_blocks),
+        ("min_crashes", expect.min_crashes),
+    ] {
         if let Some(value) = value {
             table.key(key, value);
         }
