@@ -4,6 +4,7 @@ mod abuse;
 mod accept;
 mod complaint;
 mod harness;
+mod properties;
 mod random;
 mod restart;
 mod stories;
