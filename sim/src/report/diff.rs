@@ -106,7 +106,7 @@ fn standings(events: &[Event], bodies: usize) -> Vec<Standing> {
             What::Start { number, .. } => {
                 *standing = Standing { appended: *number, records: standing.records, ..Standing::default() };
             }
-            What::Crash { .. } => standing.down = true,
+            What::Crash { .. } | What::Stopped { .. } => standing.down = true,
             What::Append { number, .. } => standing.appended = *number,
             What::Prepared { number, .. } => standing.prepared = *number,
             What::Persist { .. } => standing.records += 1,

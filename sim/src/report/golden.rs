@@ -89,7 +89,9 @@ impl Teller<'_> {
                 let step = Step { committed: true, view: *view, number: *number };
                 self.steps(body, event.what.said().unwrap_or_default(), Some(step));
             }
-            (What::Entered { .. } | What::Suspected { .. }, Some(body)) if honest => {
+            (What::Complains { .. } | What::Entered { .. } | What::Suspected { .. }, Some(body))
+                if honest =>
+            {
                 self.says(body, event.what.said().unwrap_or_default());
             }
             (What::Halted { .. } | What::AsksView { .. } | What::StartsView { .. }, Some(body)) => {
@@ -116,7 +118,7 @@ impl Teller<'_> {
                     self.says(body, format!("begins to lie: {attack}"));
                 }
             }
-            (What::Disk { .. }, Some(body)) => {
+            (What::Disk { .. } | What::Stopped { .. }, Some(body)) => {
                 self.says(body, event.what.words(&self.story.names));
             }
             (What::Clock { fault, .. }, Some(body)) if fault != "rate" => {

@@ -201,7 +201,17 @@ impl What {
                 }
             }
             Self::Violation { class, check, text } => format!("FAILED {class} ({check}): {text}"),
-            said => format!("* {}", said.said().unwrap_or_default()),
+            Self::Stopped { reason } => format!("stops: {reason}"),
+            Self::Accepted { .. }
+            | Self::Prepared { .. }
+            | Self::Committed { .. }
+            | Self::Suspected { .. }
+            | Self::Complains { .. }
+            | Self::Withdrew { .. }
+            | Self::Entered { .. }
+            | Self::Halted { .. }
+            | Self::AsksView { .. }
+            | Self::StartsView { .. } => format!("* {}", self.said().unwrap_or_default()),
         }
     }
 }

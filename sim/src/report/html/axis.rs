@@ -57,7 +57,8 @@ impl Axis {
         let mut free: Vec<f64> = Vec::new();
         let mut knots: Vec<(u64, f64)> = Vec::new();
         let mut breaks = Vec::new();
-        let (mut at, mut y) = (0, 14.0_f64);
+        // What comes before the first of them needs no room.
+        let (mut at, mut y) = (needs.first().map_or(0, |need| need.at), 14.0_f64);
         for moment in needs.chunk_by(|one, other| one.at == other.at) {
             let gap = moment[0].at - at;
             let folded = folds.iter().any(|(from, until)| *from >= at && *until <= moment[0].at);
@@ -111,7 +112,7 @@ impl Axis {
 /// How many hops long a gap is drawn: short ones in proportion, long ones ever less so.
 fn step(gap: u64, hop: u64) -> f64 {
     let hops = gap as f64 / hop as f64;
-    if hops <= 1.0 { hops } else { hops.sqrt() }
+    if hops <= 1.0 { hops } else { 1.0 + (hops.sqrt() - 1.0) * 0.6 }
 }
 
 #[cfg(test)]

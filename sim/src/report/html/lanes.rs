@@ -30,7 +30,7 @@ pub(super) fn bands(story: &Story<'_>, body: usize) -> Vec<Band> {
                 let first = !std::mem::replace(&mut started, true);
                 Band { view: first.then_some(0), active: true, up: true, ..now }
             }
-            What::Crash { .. } | What::Stumbled => Band { up: false, ..now },
+            What::Crash { .. } | What::Stumbled | What::Stopped { .. } => Band { up: false, ..now },
             What::Entered { view, .. } => Band { view: Some(*view), active: true, ..now },
             What::Suspected { view, .. } | What::AsksView { view, .. } => {
                 Band { view: Some(*view), active: false, ..now }

@@ -110,6 +110,13 @@ pub(super) fn marks(story: &Story<'_>, limit: usize) -> Vec<Mark> {
             What::Entered { view, .. } => {
                 mark(false, "k-nv", Sign::Dot("d-nv"), &format!("enters view {view}"), vec![], String::new())
             }
+            What::Complains { view, reason } => {
+                let text = short(&format!("complains: v{view}, {reason}"), limit);
+                mark(false, "k-vc", Sign::Dot("d-vc"), &text, vec![], String::new())
+            }
+            What::Withdrew { .. } => {
+                mark(false, "k-again", Sign::None, "no complaint any more", vec![], String::new())
+            }
             What::Suspected { view, reason } => {
                 let text = short(&format!("wants view {view}: {reason}"), limit);
                 mark(false, "k-vc", Sign::Dot("d-vc"), &text, vec![], String::new())
@@ -149,6 +156,10 @@ pub(super) fn marks(story: &Story<'_>, limit: usize) -> Vec<Mark> {
             }
             What::Wipe => mark(false, "k-bad", Sign::Failed, "disk lost", vec![], String::new()),
             What::Stumbled => mark(false, "k-bad", Sign::Crash, "liar stumbled", vec![], String::new()),
+            What::Stopped { reason } => {
+                let text = short(&format!("stops: {reason}"), limit);
+                mark(false, "k-bad", Sign::Failed, &text, vec![], String::new())
+            }
             What::Halted { reason } => {
                 let text = short(&format!("halts: {reason}"), limit);
                 mark(false, "k-bad", Sign::Failed, &text, vec![], String::new())
