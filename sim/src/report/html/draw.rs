@@ -365,9 +365,9 @@ impl Painter<'_> {
                 // What lasts has bands, and what happens to one replica stands on its lane.
                 What::Fault { fault, .. } if QUIET.contains(&fault.as_str()) => continue,
                 What::Fault { fault, text, .. } if fault == "heal" => {
-                    ("rule", format!("the network heals {text}"))
+                    ("fault", format!("the network heals {text}"))
                 }
-                What::Fault { .. } => ("rule", event.what.words(&self.story.names)),
+                What::Fault { .. } => ("fault", event.what.words(&self.story.names)),
                 What::Violation { check, .. } => ("blame", format!("VIOLATION: {check}")),
                 _ => continue,
             };
