@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use sbft::pbft::Record;
-use sbft::types::Place;
 
 use super::{Act, Alone, Attack, Bend, Stage};
 use crate::network::{Kind, Letter, Packet};
@@ -117,9 +116,5 @@ impl Attack for Silent {
         if self.is_silent(stage) {
             acts.clear();
         }
-    }
-
-    fn hear(&mut self, _: &mut Stage<'_>, _: Place, _: &Packet) -> bool {
-        true
     }
 }

@@ -123,7 +123,7 @@ const fn later(
 use Family::{Identity, Meta, Primary, Resources, Transfer, Views, Votes};
 
 #[rustfmt::skip]
-static CATALOGUE: [AttackInfo; 73] = [
+static CATALOGUE: [AttackInfo; 74] = [
     entry("A01", "equivocate-halves", Primary, primary::equivocate_halves, [
         "As primary, proposes one block to some and another to the rest, and votes for both.",
         "A second proposal accepted at one view and number; quorums that need not meet; a new view that drops what was prepared.",
@@ -468,6 +468,11 @@ static CATALOGUE: [AttackInfo; 73] = [
         "Complains about every primary but itself, all the time.",
         "f complaints that move somebody; one honest replica's hiccup that deposes an honest primary.",
         "A complaint is a flag in the status. f of them must move nobody; with one honest replica's they are f + 1, which all honest replicas join.",
+    ]),
+    entry("B11", "usurp", Primary, primary::usurp, [
+        "As a backup, proposes blocks as if it were the primary.",
+        "A proposal accepted whoever signed it.",
+        "A valid block of a client of its own, at the next number of the current view, with the liar's signature and its commit. Only the signature is the wrong one.",
     ]),
     entry("C1", "collude", Meta, collude::collude, [
         "Shares one memory with all other colluders, and votes for what only they have heard of.",

@@ -84,8 +84,6 @@ impl Knowledge {
                 }
             }
             Message::Commit(_) | Message::Status(_) | Message::Offence(_) => {}
-            #[allow(unreachable_patterns)] // kinds that the core may learn later teach a liar nothing
-            _ => {}
         }
     }
 

@@ -9,7 +9,7 @@ use sbft::header::{data_hash, header_hash};
 use sbft::pbft::message::{Message, PrePrepare, Proposal};
 use sbft::types::{Candidate, CandidateRef, Digest, Header, Number, Place, View};
 
-use super::{Act, Attack, Bend, Stage, instead};
+use super::{Act, Alone, Attack, Bend, Stage, instead};
 use crate::network::{Kind, Letter, Packet};
 
 /// The core's own new proposal; proposals that it only passes on do not count.
@@ -466,6 +466,23 @@ pub(super) fn silent_primary() -> Box<dyn Attack> {
     Box::new(Bend(|stage, letter, acts| {
         if own_proposal(stage, letter).is_some() {
             acts.clear();
+        }
+    }))
+}
+
+/// As a backup, proposes as if it were the primary.
+pub(super) fn usurp() -> Box<dyn Attack> {
+    Box::new(Alone(|stage| {
+        let (view, number) = (stage.view(), stage.next_number());
+        if stage.is_primary() || stage.draw(&[stage.instant()], 2) == 0 {
+            return;
+        }
+        let last = stage.store.block(stage.store.last());
+        let previous_hash = last.map_or(stage.genesis(), |block| header_hash(&block.certificate.header));
+        if let Some((candidate, proposal)) = stage.other_proposal(number, Some(previous_hash)) {
+            for to in stage.others() {
+                tell(stage, to, view, &candidate, &proposal);
+            }
         }
     }))
 }

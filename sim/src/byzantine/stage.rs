@@ -271,7 +271,7 @@ impl<'a> Stage<'a> {
     /// An envelope that a client of the liar's submits, which is therefore valid; none when there
     /// are too many already.
     pub fn envelope(&mut self) -> Option<Bytes> {
-        (self.workload.len() < ENVELOPES).then(|| workload::envelope(self.workload.submit_unnamed(), 0))
+        self.envelope_index().map(|index| self.workload.envelope(index, 0))
     }
 
     /// A candidate of these envelopes as `origin`'s, which the liar will hand out when asked.
