@@ -55,7 +55,11 @@ impl World {
         });
         let (role, records) = match opened {
             Ok(opened) => opened,
-            Err(reason) => return self.stop(body, reason),
+            Err(reason) => {
+                let verdict = self.checks.refused(&self.bodies[body], &reason);
+                self.fail(verdict);
+                return self.stop(body, reason);
+            }
         };
         state.marked_new = false;
         state.role = role;
@@ -116,6 +120,7 @@ impl World {
         if !self.bodies[body].is_up() {
             return;
         }
+        self.checks.crashes(&self.bodies[body]);
         let draws = self.draws;
         let state = &mut self.bodies[body];
         let key = [body as u64, u64::from(state.incarnation), state.ordinal];
@@ -312,8 +317,7 @@ impl World {
             }
             Output::Accuse(offence) => {
                 self.trace.event(self.now, Some(body), || What::accuse(&offence));
-                let honest = self.bodies[body].is_honest();
-                let verdict = self.checks.accused(honest, place, &offence);
+                let verdict = self.checks.accused(body, &self.bodies[body], &offence);
                 self.fail(verdict);
             }
             Output::Note(note) => {

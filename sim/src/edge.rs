@@ -147,8 +147,8 @@ impl World {
             return;
         }
         let label = packet.label();
-        let bytes = if self.network.counts_bytes() { packet.bytes() } else { 0 };
-        let verdict = self.checks.sent(&self.bodies[from], self.healed);
+        let bytes = packet.bytes();
+        let verdict = self.checks.sent(from, &self.bodies[from], bytes);
         self.fail(verdict);
         for body in self.bodies_at(to, from) {
             let fare = self.network.send(self.now, from, body, &label, bytes);
@@ -185,6 +185,7 @@ impl World {
             sent,
             message: trace::about(&packet),
         });
+        self.checks.heard(body, packet.bytes());
         let place = self.bodies[from].place;
         if self.bodies[body].lies() {
             let heard = self.on_stage(body, |liar, stage| liar.hear(stage, place, &packet));
@@ -196,7 +197,12 @@ impl World {
         match packet {
             Packet::Message(letter) => {
                 if let Some(message) = signing::verified(&letter) {
+                    let lie = self.checks.hears(body, &self.bodies[body], message.get());
                     self.feed(body, Input::Message { from: place, message });
+                    if let Some(lie) = lie {
+                        let verdict = self.checks.answered(body, &self.bodies[body], lie);
+                        self.fail(verdict);
+                    }
                 }
             }
             Packet::Candidate(candidate) => {

@@ -17,7 +17,6 @@ mod driver;
 mod edge;
 pub mod expect;
 pub mod fuzzing;
-mod ghost;
 pub mod model;
 pub mod network;
 mod outside;

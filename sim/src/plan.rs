@@ -14,7 +14,7 @@ use sbft::plant::Plant;
 use sbft::types::{Number, Place, Time, View};
 
 use crate::byzantine::{AttackSpec, Liar};
-use crate::checks::Seen;
+use crate::checks::{Bound, Seen};
 use crate::coverage::Coverage;
 use crate::expect::Expect;
 use crate::network::{Kind, Rule, Singles};
@@ -149,15 +149,9 @@ pub struct Show {
 }
 
 /// After the network heals, how long it may take until everything owed is committed everywhere.
-///
-/// Timers may stand at their cap when it heals. In the worst case all f liars are primaries in
-/// a row, and each costs a complain timeout until it is suspected and a view-change timeout
-/// until it is given up; a replica that just missed a view change goes round once more. The
-/// last part is for catching up: statuses, and blocks in ranges.
+/// [`Bound`] has the parts and the reasons.
 pub fn liveness_bound(config: &Config) -> Duration {
-    let f = (config.n as u32 - 1) / 3;
-    let one_view = config.complain_timeout + config.view_change_timeout_cap * 2;
-    one_view * 2 * (f + 1) + config.status_interval * 40 + Duration::from_secs(2)
+    Bound::of(config).total()
 }
 
 impl Plan {
@@ -196,6 +190,7 @@ impl Plan {
             })
             .collect();
         let mut world = World::new(self.settings.clone(), liars, &self.twins);
+        world.checks.patience = self.patience;
         world.trace.print = show.print;
         world.trace.events = show.record.then(Vec::new);
         world.encodings = show.encodings;
@@ -342,6 +337,10 @@ impl Plan {
             let next = world.now.after(Duration::from_millis(20));
             world.run_until(next);
         }
+        if world.violation().is_none() {
+            let verdict = world.checks.ended(&world.bodies);
+            world.fail(verdict);
+        }
         settled.unwrap_or(world.now).since(last)
     }
 }
@@ -368,8 +367,9 @@ impl World {
         let owed: Vec<String> = self.checks.owed().take(5).map(|index| self.workload.name(index)).collect();
         let replicas = self.standing();
         let text = format!(
-            "not settled {} after {since}; chain has {} blocks; owed: {}; {}",
+            "not settled {} after {since} (the bound is {}); chain has {} blocks; owed: {}; {}",
             crate::trace::span(self.now.since(since)),
+            Bound::of(&self.settings.config),
             self.checks.chain_len(),
             if owed.is_empty() { "nothing".to_owned() } else { owed.join(" ") },
             replicas.join("; ")

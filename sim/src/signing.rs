@@ -219,7 +219,8 @@ impl Keys {
         )
     }
 
-    fn judge_block_signature(
+    /// One member's signature over a block, in this view.
+    pub fn judge_block_signature(
         &self,
         signer: Place,
         signature: &BlockSignature,

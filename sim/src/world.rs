@@ -370,6 +370,12 @@ impl Body {
         self.core.is_some()
     }
 
+    /// All that its clients handed it is in blocks, as far as its intake knows.
+    pub fn owes_nothing(&self) -> bool {
+        let probe = self.intake.probe();
+        probe.pool == 0 && probe.outstanding == 0 && self.stalled.is_empty()
+    }
+
     /// Tells the truth, and remembers what it said.
     pub fn is_honest(&self) -> bool {
         self.liar.is_none() && !self.damaged
@@ -674,6 +680,7 @@ impl World {
         self.trace.cause = self
             .trace
             .event_from(0, self.now, Some(body), || What::Submit { envelope: self.workload.name(index) });
+        self.checks.heard(body, 0);
         // A client that is refused goes away.
         let Ok(envelope) = self.workload.admit(index, variant) else { return };
         self.bodies[body].stalled.push_back((index, envelope));

@@ -207,6 +207,11 @@ impl Replica {
         all.into_iter().flatten().min()
     }
 
+    /// The view it is in or has asked for, and its last committed block.
+    pub fn stands(&self) -> (View, Number) {
+        (self.view, self.tip.number)
+    }
+
     /// A snapshot for status, metrics and checks.
     pub fn probe(&self) -> Probe {
         let slots: usize = self.slots.values().map(Slot::messages).sum();

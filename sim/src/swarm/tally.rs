@@ -3,24 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::checks::Seen;
+use crate::checks::SOMETIMES;
 use crate::plan::Report;
 use crate::schedule::Name;
-
-/// Something that happens in some schedules, and how to tell.
-type Sometimes = (&'static str, fn(&Seen) -> bool);
-
-/// What should happen in some schedules of every search with all families on.
-const SOMETIMES: [Sometimes; 8] = [
-    ("a block committed", |seen| seen.blocks > 0),
-    ("a view changed", |seen| seen.highest_view > 0),
-    ("view 3 was reached", |seen| seen.highest_view >= 3),
-    ("view 10 was reached", |seen| seen.highest_view >= 10),
-    ("a view-change carried a certificate", |seen| seen.carried > 0),
-    ("a block was proposed again", |seen| seen.reproposed > 0),
-    ("an honest replica crashed", |seen| seen.crashes > 0),
-    ("an honest replica accused a liar", |seen| seen.accusations > 0),
-];
 
 /// Counts over all schedules of a search.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
