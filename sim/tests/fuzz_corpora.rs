@@ -134,3 +134,19 @@ fn hostile_scripts_find_bugs_that_were_planted() {
         assert!(broken.is_some(), "{plant:?} was not noticed");
     }
 }
+
+#[test]
+fn every_target_has_its_binary_for_a_fuzzer() {
+    let fuzz = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz");
+    let manifest = std::fs::read_to_string(fuzz.join("Cargo.toml")).expect("its manifest");
+    let readme = std::fs::read_to_string(fuzz.join("README.md")).expect("its README");
+    for target in &fuzzing::TARGETS {
+        let name = target.name;
+        let binary = format!("name = \"{name}\"\npath = \"fuzz_targets/{name}.rs\"");
+        assert!(manifest.contains(&binary), "{name} has no binary in Cargo.toml");
+        let source =
+            std::fs::read_to_string(fuzz.join(format!("fuzz_targets/{name}.rs"))).expect("its source");
+        assert!(source.contains("fuzz_target!(|data: &[u8]| sbft_sim::fuzzing::"), "{name}");
+        assert!(readme.contains(&format!("`{name}`")), "{name} is not in the README");
+    }
+}

@@ -2,7 +2,7 @@
 //!
 //! Endpoints are bodies (a replica, or one of two twins that share a key), not places. What
 //! happens to a packet is decided when it is sent, in this order: partitions ([`partition`]),
-//! rules and cuts by phase ([`rules`]), then chance ([`conditions`], [`delay`]). What only shows
+//! rules about kinds, views and numbers ([`rules`]), then chance ([`conditions`], [`delay`]). What only shows
 //! later, a full queue or a connection that breaks while the packet is under way ([`links`]), is
 //! asked for with its ticket when it would arrive.
 //!
@@ -33,7 +33,7 @@ use links::Link;
 pub use links::Ticket;
 pub use packet::{Kind, Label, Letter, Packet, label, short};
 pub use partition::{Partition, Shape};
-pub use rules::{Cut, Fate, Rule};
+pub use rules::{Fate, Rule};
 use singles::Watch;
 pub use singles::{Single, Singles, rules as rules_of_singles, unusual};
 
@@ -44,9 +44,7 @@ pub enum Lost {
     Partition,
     /// A rule dropped it.
     Rule,
-    /// A cut by phase, given.
-    Cut,
-    /// A cut by phase, drawn.
+    /// A cut by phase.
     PhaseCut,
     /// Chance.
     Chance,
@@ -61,8 +59,7 @@ impl fmt::Display for Lost {
         f.write_str(match self {
             Self::Partition => "link cut",
             Self::Rule => "rule",
-            Self::Cut => "cut by phase",
-            Self::PhaseCut => "drawn cut by phase",
+            Self::PhaseCut => "cut by phase",
             Self::Chance => "lost",
             Self::Queue => "queue full",
             Self::Reset => "connection reset",
@@ -136,8 +133,6 @@ pub struct Network {
     pub conditions: Rc<Conditions>,
     /// Rules, first match decides.
     pub rules: Vec<Rule>,
-    /// Cuts by phase; each that matches stops the packet.
-    pub cuts: Vec<Cut>,
     /// `cut[from]` has bit `to` set: nothing gets through in that direction.
     cut: Vec<u64>,
     outages: BTreeMap<u64, Outage>,
@@ -160,7 +155,6 @@ impl Network {
             bodies,
             conditions: Rc::new(conditions),
             rules: Vec::new(),
-            cuts: Vec::new(),
             cut: vec![0; bodies],
             outages: BTreeMap::new(),
             watch: Watch::default(),
@@ -285,7 +279,6 @@ impl Network {
         self.cut.fill(0);
         self.outages.clear();
         self.rules.clear();
-        self.cuts.clear();
         self.watch.stop();
         self.own_conditions = false;
         for link in &mut self.links {
@@ -322,9 +315,6 @@ impl Network {
             Some(Fate::Delay(delay)) => given = Some(delay),
             Some(Fate::Copy { delay, later }) => (given, copy) = (delay, Some(later)),
             Some(Fate::Pass) | None => {}
-        }
-        if self.cuts.iter().any(|cut| cut.stops(from, to, label)) {
-            return Fare::Lost(Lost::Cut);
         }
         let index = from * self.bodies + to;
         if let Some(delay) = given {

@@ -47,6 +47,20 @@ pub enum Fate {
 }
 
 impl Rule {
+    /// A cut by protocol phase: what `from` (all, if none) send of this kind, view and number
+    /// reaches only these of the `bodies` that there are.
+    pub fn reaching_only(
+        kind: Kind,
+        view: Option<View>,
+        number: Option<Number>,
+        from: Option<Vec<usize>>,
+        only_to: &[usize],
+        bodies: usize,
+    ) -> Self {
+        let to = (0..bodies).filter(|body| !only_to.contains(body)).collect();
+        Self { from, to: Some(to), kinds: Some(vec![kind]), view, number, ..Self::default() }
+    }
+
     /// What it does to this packet, if it is about it; counts it.
     pub fn take(&mut self, from: usize, to: usize, label: &Label) -> Option<Fate> {
         if !self.takes(from, to, label) {
@@ -73,32 +87,6 @@ impl Rule {
     }
 }
 
-/// A cut by protocol phase: packets of this kind, view and number reach only some.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Cut {
-    /// The kind of packet.
-    pub kind: Kind,
-    /// In this view; none means in every one.
-    pub view: Option<View>,
-    /// For this number; none means for every one.
-    pub number: Option<Number>,
-    /// From these bodies; none means from all.
-    pub from: Option<Vec<usize>>,
-    /// The bodies that it reaches; no other hears of it until the network heals.
-    pub only_to: Vec<usize>,
-}
-
-impl Cut {
-    /// This packet does not get through.
-    pub fn stops(&self, from: usize, to: usize, label: &Label) -> bool {
-        self.kind == label.kind
-            && self.view.is_none_or(|view| view == label.view)
-            && self.number.is_none_or(|number| number == label.number)
-            && self.from.as_ref().is_none_or(|bodies| bodies.contains(&from))
-            && !self.only_to.contains(&to)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -107,20 +95,16 @@ mod tests {
 
     #[test]
     fn a_cut_lets_one_phase_of_one_number_reach_only_those_it_names() {
-        let cut = Cut {
-            kind: Kind::Commit,
-            view: Some(View(0)),
-            number: Some(Number(3)),
-            from: None,
-            only_to: vec![1],
-        };
-        assert!(cut.stops(0, 2, &COMMIT) && cut.stops(3, 0, &COMMIT));
-        assert!(!cut.stops(0, 1, &COMMIT), "the one it reaches");
-        assert!(!cut.stops(0, 2, &Label { number: Number(4), ..COMMIT }), "another number");
-        assert!(!cut.stops(0, 2, &Label { view: View(1), ..COMMIT }), "another view");
-        assert!(!cut.stops(0, 2, &Label { kind: Kind::Prepare, ..COMMIT }), "another phase");
-        let of_one = Cut { from: Some(vec![3]), ..cut };
-        assert!(of_one.stops(3, 2, &COMMIT) && !of_one.stops(0, 2, &COMMIT), "one sender's only");
+        let (view, number) = (Some(View(0)), Some(Number(3)));
+        let cut = Rule::reaching_only(Kind::Commit, view, number, None, &[1], 4);
+        assert_eq!(cut.fate, Fate::Drop);
+        assert!(cut.takes(0, 2, &COMMIT) && cut.takes(3, 0, &COMMIT));
+        assert!(!cut.takes(0, 1, &COMMIT), "the one it reaches");
+        assert!(!cut.takes(0, 2, &Label { number: Number(4), ..COMMIT }), "another number");
+        assert!(!cut.takes(0, 2, &Label { view: View(1), ..COMMIT }), "another view");
+        assert!(!cut.takes(0, 2, &Label { kind: Kind::Prepare, ..COMMIT }), "another phase");
+        let of_one = Rule { from: Some(vec![3]), ..cut };
+        assert!(of_one.takes(3, 2, &COMMIT) && !of_one.takes(0, 2, &COMMIT), "one sender's only");
     }
 
     #[test]

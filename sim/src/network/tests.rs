@@ -50,9 +50,8 @@ fn the_first_rule_that_takes_a_packet_decides() {
 #[test]
 fn a_given_cut_stops_its_phase_and_heals_with_the_rest() {
     let mut network = calm();
-    let cut = Cut { kind: Kind::Prepare, view: None, number: Some(Number(1)), from: None, only_to: vec![3] };
-    network.cuts.push(cut);
-    assert_eq!(network.send(at(0), 0, 1, &LABEL, 100), Fare::Lost(Lost::Cut));
+    network.rules.push(Rule::reaching_only(Kind::Prepare, None, Some(Number(1)), None, &[3], 4));
+    assert_eq!(network.send(at(0), 0, 1, &LABEL, 100), Fare::Lost(Lost::Rule));
     assert_eq!(takes(&mut network, at(0), 0, 3, &LABEL), [ms(1)]);
     network.heal(Conditions::steady(ms(2)));
     assert_eq!(takes(&mut network, at(0), 0, 1, &LABEL), [ms(2)]);

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use sbft::types::Time;
+use sbft::types::{Number, Time, View};
 
 use super::{Dice, millis, name, pairs};
 use crate::draw::Purpose;
-use crate::network::{Conditions, Delay, Partition, Regions, Shape};
+use crate::network::{Conditions, Delay, Kind, Partition, Regions, Rule, Shape};
 use crate::swarm::profile::{Knob, Profile};
 use crate::world::Fault;
 
@@ -96,6 +96,26 @@ impl Dice {
             6 => Shape::Ring,
             _ => Shape::Swizzle(side),
         }
+    }
+
+    /// Cuts by phase that are as explicit as other faults: one kind of message at one view and
+    /// number reaches only some of the `bodies`, from everybody or from one of them.
+    pub(super) fn cuts(&self, bodies: usize, profile: &Profile) -> Vec<Rule> {
+        const KINDS: [Kind; 5] =
+            [Kind::PrePrepare, Kind::Prepare, Kind::Commit, Kind::ViewChange, Kind::NewView];
+        let cut = |which| {
+            let kind = KINDS[self.below("cut kind", which, 5) as usize];
+            let votes = matches!(kind, Kind::PrePrepare | Kind::Prepare | Kind::Commit);
+            let view = self.below("cut view", which, 3) + u64::from(!votes);
+            let number = votes.then(|| Number(1 + self.below("cut number", which, 8)));
+            let from = self
+                .chance("cut from", which, 0.4)
+                .then(|| vec![self.below("cut sender", which, bodies as u64) as usize]);
+            let reached = self.draws.bits(Purpose::Plan, &[name("cut reaches"), which]);
+            let only_to: Vec<usize> = (0..bodies).filter(|body| reached >> body & 1 == 1).collect();
+            Rule::reaching_only(kind, Some(View(view)), number, from, &only_to, bodies)
+        };
+        (0..profile.count(Knob::Cuts)).map(cut).collect()
     }
 
     /// Connections that break, links that clog, links that fare differently from all others.

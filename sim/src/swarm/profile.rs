@@ -107,6 +107,8 @@ pub enum Knob {
     WallJumps,
     /// How often a replica stands still.
     Pauses,
+    /// How many phases of one number reach only some replicas.
+    Cuts,
 }
 
 /// What belongs together, and can be asked for by name.
@@ -156,7 +158,7 @@ const HALF: f64 = 0.5;
 const ALWAYS: f64 = 1.0;
 
 /// In the order of [`Knob`].
-static RANGES: [Range; 44] = [
+static RANGES: [Range; 45] = [
     range(Knob::LeastDelay, Family::Rules, 0.1, 10.0, ALWAYS),
     range(Knob::MeanDelay, Family::Rules, 0.1, 20.0, ALWAYS),
     range(Knob::Tail, Family::Net, 0.002, 0.1, HALF),
@@ -201,6 +203,7 @@ static RANGES: [Range; 44] = [
     range(Knob::ClockDrift, Family::Clock, 50.0, 100_000.0, HALF),
     range(Knob::WallJumps, Family::Clock, 1.0, 3.99, HALF),
     range(Knob::Pauses, Family::Clock, 1.0, 4.99, HALF),
+    range(Knob::Cuts, Family::Net, 1.0, 8.99, 0.3),
 ];
 
 impl Knob {
