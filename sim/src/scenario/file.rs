@@ -68,6 +68,16 @@ pub(super) struct Run {
     #[serde(alias = "gst", alias = "heal")]
     pub(super) chaos: Option<Span>,
     pub(super) deadline: Option<Deadline>,
+    pub(super) signatures: Option<SignaturesForm>,
+}
+
+/// How signatures are made and judged.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum SignaturesForm {
+    Simulated,
+    Ed25519,
+    Ecdsa,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -232,6 +242,8 @@ pub(super) struct Disk {
 pub(super) struct Replicas {
     pub(super) check: Option<Between>,
     pub(super) cut_count: Option<usize>,
+    pub(super) batch_timeout: Option<Span>,
+    pub(super) pool: Option<usize>,
     pub(super) crash_rate: Option<Probability>,
     pub(super) restart: Option<Restart>,
 }

@@ -9,11 +9,13 @@ use toml::Spanned;
 use super::context::Context;
 use super::error::ScenarioError;
 use super::file::{
-    Cluster, Deadline, Disk, ExpectTable, File, LiarTable, Replicas, Restart, Submit, Way, Whom, Workload,
+    Cluster, Deadline, Disk, ExpectTable, File, LiarTable, Replicas, Restart, SignaturesForm, Submit, Way,
+    Whom, Workload,
 };
 use super::units::Span;
 use super::{Scenario, read_faults, read_network};
 use crate::byzantine::{AttackSpec, Liar};
+use crate::channel::Signatures;
 use crate::expect::Expect;
 use crate::plan::{Plan, Submission, liveness_bound};
 use crate::world::Settings;
@@ -40,6 +42,11 @@ pub(super) fn scenario(text: &str) -> Result<Scenario, ScenarioError> {
     settings.conditions = read_network::conditions(&file.network, &settings.conditions, &|key, text| {
         context.in_section("network", key, text)
     })?;
+    settings.signatures = match file.run.signatures {
+        Some(SignaturesForm::Ed25519) => Signatures::Ed25519,
+        Some(SignaturesForm::Ecdsa) => Signatures::Ecdsa,
+        Some(SignaturesForm::Simulated) | None => Signatures::Simulated,
+    };
     let heal_at = file.run.chaos.map_or_else(|| heal_at(&file), |chaos| Time(chaos.0));
     let mut plan = Plan::quiet(settings, heal_at);
     plan.patience = match file.run.deadline {
@@ -147,6 +154,12 @@ fn machines(
         }
         Some(count) => settings.cut_count = count,
         None => settings.cut_count = settings.cut_count.min(most),
+    }
+    settings.batch_timeout = replicas.batch_timeout.map_or(settings.batch_timeout, |timeout| timeout.0);
+    match replicas.pool {
+        Some(0) => return Err(context.in_section("replicas", "pool", "must be 1 or more")),
+        Some(pool) => settings.pool = pool,
+        None => {}
     }
     match replicas.restart {
         Some(Restart::Never(_)) => settings.restarts = false,

@@ -227,3 +227,24 @@ fn a_control_must_violate_what_it_says() {
         Verdict::Missed(vec!["`agreement` should have been violated and was not".to_owned()])
     );
 }
+
+#[test]
+fn the_example_of_the_documentation_is_a_scenario_that_passes() {
+    let guide = include_str!("../../docs/scenarios.md");
+    let (_, rest) = guide.split_once("```toml\n").expect("there is an example");
+    let (example, _) = rest.split_once("```").expect("it ends");
+    let plan = read(example);
+    assert_eq!(plan.settings.seed, 42);
+    assert_eq!(plan.run(Show::default()).violation, None);
+}
+
+#[test]
+fn the_documentation_names_every_kind_of_fault() {
+    let guide = include_str!("../../docs/scenarios.md");
+    let error =
+        Scenario::parse("[[faults]]\nat = \"1s\"\nkind = \"?\"\n").expect_err("no such kind").to_string();
+    let (_, kinds) = error.split_once("there are: ").expect("the message lists them");
+    for kind in kinds.split(", ") {
+        assert!(guide.contains(&format!("`{kind}`")), "{kind}");
+    }
+}

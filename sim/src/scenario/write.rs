@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::Scenario;
 use super::units::{Between, Size, Span};
 use super::write_faults::{self, Bodies};
+use crate::channel::Signatures;
 use crate::expect::Expect;
 use crate::network::{Conditions, Delay, Regions};
 use crate::plan::{Plan, Submission, liveness_bound};
@@ -143,6 +144,11 @@ fn run(plan: &Plan, out: &mut String) {
     if plan.patience != liveness_bound(&plan.settings.config) {
         table.key("deadline", time(plan.patience));
     }
+    match plan.settings.signatures {
+        Signatures::Simulated => {}
+        Signatures::Ed25519 => table.key("signatures", string("ed25519")),
+        Signatures::Ecdsa => table.key("signatures", string("ecdsa")),
+    }
     table.end(out);
 }
 
@@ -240,6 +246,10 @@ fn machines(settings: &Settings, usual: &Settings, out: &mut String) {
     replicas.key_unless("check", between(settings.validate), between(usual.validate));
     let usual_cut = usual.cut_count.min(settings.config.max_message_count as usize);
     replicas.key_unless("cut_count", settings.cut_count, usual_cut);
+    if settings.batch_timeout != usual.batch_timeout {
+        replicas.key("batch_timeout", time(settings.batch_timeout));
+    }
+    replicas.key_unless("pool", settings.pool, usual.pool);
     if settings.crash_rate != usual.crash_rate {
         replicas.key("crash_rate", float(settings.crash_rate));
     }
