@@ -369,6 +369,12 @@ impl Checks {
         Ok(())
     }
 
+    /// A replica's disk may have made it forget what it promised: it is one of the f.
+    pub(crate) fn damaged(&mut self, place: Place) {
+        self.faulty.insert(place);
+        self.dishonest.insert(place);
+    }
+
     /// The trace hash's companion: one number for everything that the honest replicas committed.
     pub fn chain_digest(&self) -> u64 {
         self.chain.hashes().iter().fold(0, |hash, block| mix(hash, crate::network::short(block)))

@@ -57,6 +57,8 @@ pub enum Purpose {
     Clog,
     /// When a replica leaves and comes back in a swizzle.
     Swizzle,
+    /// Where a disk is damaged.
+    DiskFault,
     /// How a clock's rate drifts.
     Drift,
     /// How the bytes of a fuzz corpus are changed.

@@ -170,6 +170,8 @@ impl World {
         // Whatever was wrong with the old disk is gone with it.
         let was_stopped = state.failed.take().is_some();
         state.damaged = false;
+        state.suspect_disk = false;
+        state.slow_disk = Duration::ZERO;
         self.bodies[body].role = Role::Follower("its log is empty and nobody marked it as new".to_owned());
         let place = self.bodies[body].place;
         self.trace.event(self.now, Some(body), || What::Wipe);
@@ -186,6 +188,7 @@ impl World {
     /// gives it another disk.
     pub(crate) fn stop(&mut self, body: usize, reason: String) {
         self.trace.event(self.now, Some(body), || What::Stopped { reason: reason.clone() });
+        self.check_stop(body, &reason);
         let state = &mut self.bodies[body];
         state.syncing = None;
         state.log.down(None, &mut |_| 0);
@@ -353,7 +356,7 @@ impl World {
         let number = state.store.last();
         let incarnation = state.incarnation;
         let key = [body as u64, u64::from(incarnation), number.0];
-        let delay = self.draws.duration(Purpose::BlockSync, &key, low, high);
+        let delay = self.draws.duration(Purpose::BlockSync, &key, low, high) + self.bodies[body].slow_disk;
         self.schedule(delay, Event::BlockSyncDone { body, incarnation, number });
     }
 
@@ -451,7 +454,7 @@ impl World {
         let incarnation = state.incarnation;
         let (low, high) = self.settings.sync;
         let key = [body as u64, u64::from(incarnation), position];
-        let delay = self.draws.duration(Purpose::Sync, &key, low, high);
+        let delay = self.draws.duration(Purpose::Sync, &key, low, high) + self.bodies[body].slow_disk;
         self.schedule(delay, Event::SyncDone { body, incarnation, position });
     }
 

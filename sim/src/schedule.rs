@@ -16,6 +16,7 @@ use std::time::Duration;
 use sbft::types::{Number, Place, Time, View};
 
 use crate::byzantine::{AttackSpec, Family, Span, Trigger, catalogue};
+use crate::disk::DiskFault;
 use crate::draw::{Draws, Purpose, mix};
 use crate::network::Kind;
 use crate::plan::{CrashAt, Moment, Plan, Submission};
@@ -197,7 +198,18 @@ impl Dice {
                 .map(|which| self.below("wipe body", which, n as u64) as usize)
                 .find(|body| liars.iter().map(|(place, _)| place).chain(&twins).all(|p| p.index() != *body));
             if let Some(body) = body {
-                faults.push((Time(self.millis("wipe at", 0, 100, 3000)).min(heal_at), Fault::Wipe(body)));
+                let at = Time(self.millis("wipe at", 0, 100, 3000)).min(heal_at);
+                // Lost altogether, or broken in one of many ways and perhaps restarted on it.
+                if self.chance("disk fault", 0, 0.6) {
+                    let which = self.below("disk fault", 1, DiskFault::NAMES.len() as u64);
+                    faults.push((at, Fault::Disk(body, DiskFault::NAMES[which as usize].0)));
+                    if self.chance("disk restart", 0, 0.5) {
+                        let then = at.after(Duration::from_millis(1 + self.below("disk restart", 1, 600)));
+                        faults.push((then.min(heal_at), Fault::Crash(body)));
+                    }
+                } else {
+                    faults.push((at, Fault::Wipe(body)));
+                }
             }
         }
         let submissions = self.submissions(n, heal_at, profile);
@@ -391,7 +403,11 @@ mod tests {
     fn no_plan_has_more_faulty_replicas_than_the_protocol_bears() {
         for seed in 0..3000 {
             let plan = Plan::draw(seed);
-            let wiped = plan.faults.iter().filter(|(_, fault)| matches!(fault, Fault::Wipe(_))).count();
+            let wiped = plan
+                .faults
+                .iter()
+                .filter(|(_, fault)| matches!(fault, Fault::Wipe(_) | Fault::Disk(..)))
+                .count();
             let faulty = plan.liars.len() + plan.twins.len() + wiped;
             assert!(faulty <= (plan.settings.n - 1) / 3, "seed {seed}: {faulty} of {}", plan.settings.n);
             assert!(

@@ -25,7 +25,7 @@ use crate::channel::Signatures;
 use crate::checks::Checks;
 use crate::clock::Clock;
 use crate::coverage::Coverage;
-use crate::disk::{BlockStore, Log};
+use crate::disk::{BlockStore, DiskFault, Log};
 use crate::draw::{Draws, Purpose, mix};
 use crate::network::{Conditions, Delay, Kind, Network, Packet, Partition, Shape, Ticket};
 use crate::plan::CrashAt;
@@ -156,6 +156,8 @@ pub enum Fault {
     Restart(usize),
     /// A body dies and loses its log and its blocks.
     Wipe(usize),
+    /// Something goes wrong with a body's disk, until the network heals.
+    Disk(usize, DiskFault),
     /// Packets fare like this from now on.
     Conditions(Box<Conditions>),
     /// Packets from these bodies to those (masks) fare like this from now on, or like all others.
@@ -330,6 +332,10 @@ pub struct Body {
     pub failed: Option<String>,
     /// Its disk has broken, or may have, what it promised to keep: it is one of the f.
     pub damaged: bool,
+    /// Something was done to its disk that may make it stop.
+    pub(crate) suspect_disk: bool,
+    /// How much longer its syncs take than they should.
+    pub(crate) slow_disk: Duration,
     /// The log.
     pub log: Log,
     /// The block store.
@@ -474,6 +480,8 @@ impl World {
                 marked_new: true,
                 failed: None,
                 damaged: false,
+                suspect_disk: false,
+                slow_disk: Duration::ZERO,
                 liar: if index < n { wrappers.remove(place) } else { second.pop() }.map(Box::new),
                 role: Role::Voter,
                 incarnation: 0,
@@ -726,6 +734,7 @@ impl World {
                 }
             }
             Fault::Wipe(body) => self.wipe(body),
+            Fault::Disk(body, fault) => self.spoil_disk(body, fault),
             Fault::Conditions(conditions) => self.network.conditions = Rc::new(*conditions),
             Fault::LinkConditions(from, to, conditions) => {
                 self.network.set_links(from, to, conditions.map(|conditions| *conditions));
@@ -754,6 +763,7 @@ impl World {
     /// From here on the network delivers everything in time and the dead come back. Liars go on.
     pub fn heal(&mut self) {
         self.healed = true;
+        self.mend_disks();
         self.checks.healed();
         let least = self.settings.conditions.delay.least().min(Duration::from_millis(5));
         // A network on which every packet takes the same time stays like that.

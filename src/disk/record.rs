@@ -258,8 +258,12 @@ struct Header {
 impl Header {
     fn decode(bytes: &[u8], position: usize, file: &FileHeader) -> Option<Self> {
         let header: &[u8; RECORD_HEADER] = bytes.get(position..position + RECORD_HEADER)?.try_into().ok()?;
+        // Cheap tests first: this runs at every eighth byte after the last record, and those are
+        // mostly zeros. Only the first record of all could look like that, if it were empty.
+        if *header == [0; RECORD_HEADER] {
+            return None;
+        }
         let (sequence, durable) = (u64_at(header, 8), u64_at(header, 16));
-        // Cheap tests first: this runs at every eighth byte after the last record.
         if durable > sequence || durable < file.first || u32_at(header, 28) != 0 {
             return None;
         }

@@ -4,10 +4,12 @@
 //! doing of the node's recovery. Beside each file stands what was written to it, so that what
 //! comes back need not be decoded twice, and what the simulator looks at costs nothing.
 
+mod faults;
 mod image;
 mod log;
 mod store;
 
+pub use faults::DiskFault;
 pub use image::Image;
 pub use log::Log;
 pub use store::BlockStore;

@@ -309,6 +309,7 @@ table! {
         at: Span,
         on: OnTable,
         kind: String,
+        what: String,
         lasting as "for": Span,
         replica: Who,
         replicas: Whose,

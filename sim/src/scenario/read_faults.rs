@@ -10,12 +10,13 @@ use super::file::{CutTable, FaultTable, OnTable, Phases};
 use super::read_network;
 use super::units::Span;
 use crate::clock::MOST_PPM;
+use crate::disk::DiskFault;
 use crate::network::{Conditions, Fate, Kind, Partition, Rule, Shape};
 use crate::plan::{CrashAt, Moment, Plan};
 use crate::world::Fault;
 
 /// The kinds of faults, with the keys that each may have besides `at` and `kind`.
-const KINDS: [(&str, &[&str]); 18] = [
+const KINDS: [(&str, &[&str]); 19] = [
     ("partition", &["groups", "one_way", "for", "flapping", "noticed"]),
     ("isolate", &["replica", "replicas", "for", "flapping", "noticed"]),
     ("one-way", &["from", "to", "for", "flapping", "noticed"]),
@@ -31,6 +32,7 @@ const KINDS: [(&str, &[&str]); 18] = [
     ("crash", &["on", "replica", "replicas", "for"]),
     ("restart", &["replica", "replicas"]),
     ("wipe", &["replica"]),
+    ("disk", &["replica", "what"]),
     ("network", &["network", "from", "to", "for"]),
     ("clock", &["replica", "replicas", "rate_ppm", "drift_ppm", "every", "wall_jump_ms"]),
     ("pause", &["replica", "replicas", "for"]),
@@ -95,6 +97,15 @@ pub(super) fn fault(table: FaultTable, entry: &Entry<'_>, plan: &mut Plan) -> Re
             }
         }
         "restart" => who(&table, entry)?.into_iter().for_each(|body| add(at, Fault::Restart(body))),
+        "disk" => {
+            let what = entry.need("what", table.what.clone(), "what = \"log-rot\"")?;
+            let Some(fault) = DiskFault::named(&what) else {
+                let names: Vec<&str> = DiskFault::NAMES.iter().map(|(_, name)| *name).collect();
+                let text = format!("no disk fault is called `{what}`; there are: {}", names.join(", "));
+                return Err(entry.wrong("what", text));
+            };
+            who(&table, entry)?.into_iter().for_each(|body| add(at, Fault::Disk(body, fault)));
+        }
         "wipe" => who(&table, entry)?.into_iter().for_each(|body| add(at, Fault::Wipe(body))),
         "pause" => {
             let lasting = entry.need("for", lasting, "for = \"300ms\"")?;

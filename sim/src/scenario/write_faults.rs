@@ -110,6 +110,7 @@ fn one(fault: &Fault, bodies: &Bodies, table: &mut Table) {
         Fault::CrashFor(body, down) => kind("crash", &[replica(*body), lasts(*down)]),
         Fault::Restart(body) => kind("restart", &[replica(*body)]),
         Fault::Wipe(body) => kind("wipe", &[replica(*body)]),
+        Fault::Disk(body, fault) => kind("disk", &[replica(*body), ("what", string(fault.name()))]),
         Fault::Conditions(new) => kind("network", &[("network", inline(new))]),
         Fault::LinkConditions(from, to, new) => {
             let [from, to] = ends(*from, *to);

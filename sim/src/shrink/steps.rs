@@ -178,6 +178,7 @@ fn lower(plan: &mut Plan, n: usize) {
         | Fault::CrashFor(body, _)
         | Fault::Restart(body)
         | Fault::Wipe(body)
+        | Fault::Disk(body, _)
         | Fault::ClockRate(body, _)
         | Fault::ClockDrift(body, ..)
         | Fault::WallJump(body, _)

@@ -22,6 +22,7 @@ impl What {
             Fault::CrashFor(body, down) => ("crash", (format!("for {}", span(*down)), vec![*body], vec![])),
             Fault::Restart(body) => ("restart", (String::new(), vec![*body], vec![])),
             Fault::Wipe(body) => ("wipe", (String::new(), vec![*body], vec![])),
+            Fault::Disk(body, fault) => ("disk", (fault.name().to_owned(), vec![*body], vec![])),
             Fault::Conditions(now) => ("conditions", ours(conditions(now))),
             Fault::LinkConditions(from, to, now) => {
                 let now = now.as_ref().map_or_else(|| "like all others".to_owned(), |now| conditions(now));
