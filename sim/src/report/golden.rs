@@ -109,14 +109,12 @@ impl Teller<'_> {
                 self.says(body, plain(&event.what.words(&self.story.names)));
             }
             (What::Start { number, .. }, Some(body)) => {
-                if !self.told.insert(format!("{body} starts")) {
-                    self.says(body, format!("starts again at #{number}"));
-                }
+                let first = self.told.insert(format!("{body} starts"));
+                self.says_if(!first, body, format!("starts again at #{number}"));
             }
             (What::Lie { attack, .. }, Some(body)) => {
-                if self.told.insert(format!("{body} lies {attack}")) {
-                    self.says(body, format!("begins to lie: {attack}"));
-                }
+                let first = self.told.insert(format!("{body} lies {attack}"));
+                self.says_if(first, body, format!("begins to lie: {attack}"));
             }
             (What::Disk { .. } | What::Stopped { .. }, Some(body)) => {
                 self.says(body, event.what.words(&self.story.names));
@@ -203,6 +201,12 @@ impl Teller<'_> {
 
     fn happens(&mut self, text: String) {
         self.lines.push(Line { who: BTreeSet::new(), text, count: 1, step: None });
+    }
+
+    fn says_if(&mut self, told: bool, body: usize, text: String) {
+        if told {
+            self.says(body, text);
+        }
     }
 
     fn says(&mut self, body: usize, text: String) {

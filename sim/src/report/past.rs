@@ -79,7 +79,8 @@ fn other_vote(story: &Story<'_>, cause: &Event) -> Option<u64> {
         })
         .collect();
     // Its own vote says more than a proposal that it passed on.
-    let vote = others.iter().find(|packet| packet.about.kind != Kind::PrePrepare).or(others.first())?;
+    let own = others.iter().find(|packet| packet.about.kind != Kind::PrePrepare);
+    let vote = own.or_else(|| others.first())?;
     Some(vote.id)
 }
 

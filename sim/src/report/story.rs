@@ -208,11 +208,13 @@ fn parent(recording: &Recording, event: &Event) -> Option<u64> {
     None
 }
 
+/// Where votes are counted: at which body, of commits or prepares, at which view and number.
+type Slot = (usize, bool, u64, u64);
+
 /// The votes that were there when a replica said that it had a quorum.
 fn counted(recording: &Recording) -> BTreeMap<u64, usize> {
     let place = |body: usize| recording.header.bodies.get(body).map_or(0, |info| info.place);
-    // By body, commit or not, view and number: who voted for which digest.
-    let mut votes: BTreeMap<(usize, bool, u64, u64), BTreeMap<&str, BTreeSet<u16>>> = BTreeMap::new();
+    let mut votes: BTreeMap<Slot, BTreeMap<&str, BTreeSet<u16>>> = BTreeMap::new();
     let mut counted = BTreeMap::new();
     for event in &recording.events {
         let Some(body) = event.body else { continue };

@@ -32,18 +32,18 @@ pub fn write(recording: &Recording) -> String {
     let picture = picture(&story, &Focus { evidence: &evidence, past: &past, folds: &folds });
     let title = title(&story);
     let mut page = String::with_capacity(picture.body.len() + 64_000);
-    let _ = write!(
+    let _ = writeln!(
         page,
-        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>{}</title>\n<style>{}</style></head>\n<body>\n",
+        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>{}</title>\n<style>{}</style></head>\n<body>",
         escape(&title),
         include_str!("style.css")
     );
     page.push_str(&verdict(&story, &title, &evidence));
     page.push_str(&legend(&story, &picture));
     page.push_str(DEFINITIONS);
-    let _ = write!(
+    let _ = writeln!(
         page,
-        "<div id=\"picture\"><div class=\"head\">{}</div>\n{}</div>\n<script>{}</script>\n</body></html>\n",
+        "<div id=\"picture\"><div class=\"head\">{}</div>\n{}</div>\n<script>{}</script>\n</body></html>",
         picture.head,
         picture.body,
         include_str!("script.js")
@@ -166,9 +166,9 @@ fn verdict(story: &Story<'_>, title: &str, evidence: &[u64]) -> String {
         }
         _ => {
             let highest = story.states.iter().flatten().map(|state| state.committed).max().unwrap_or(0);
-            let _ = write!(
+            let _ = writeln!(
                 out,
-                "<div class=\"card good wide\"><h2>All checks held</h2><p>{highest} blocks committed.</p></div>\n"
+                "<div class=\"card good wide\"><h2>All checks held</h2><p>{highest} blocks committed.</p></div>"
             );
         }
     }
@@ -185,15 +185,15 @@ fn verdict(story: &Story<'_>, title: &str, evidence: &[u64]) -> String {
         }
         out.push_str("</ul></details></div>\n");
     }
-    let _ = write!(
+    let _ = writeln!(
         out,
-        "<div class=\"card wide\"><details><summary>In words</summary><pre>{}</pre></details></div>\n",
+        "<div class=\"card wide\"><details><summary>In words</summary><pre>{}</pre></details></div>",
         escape(&golden::transcript(story.recording))
     );
     if !header.reproduce.is_empty() {
-        let _ = write!(
+        let _ = writeln!(
             out,
-            "<div class=\"card wide\"><h2>Run it again</h2><code>{}</code></div>\n",
+            "<div class=\"card wide\"><h2>Run it again</h2><code>{}</code></div>",
             escape(&header.reproduce)
         );
     }
@@ -237,9 +237,9 @@ fn states(story: &Story<'_>) -> String {
             if not == 0 { format!("{all}") } else { format!("{all} ({not} not synced)") }
         };
         let role = if story.is_honest(body) { state.role.split(':').next().unwrap_or("") } else { "liar" };
-        let _ = write!(
+        let _ = writeln!(
             out,
-            "<tr{liar}><td>{}</td><td>{}</td><td>{}</td><td>{phase}</td><td>#{}</td><td{odd}>{}</td><td>#{}</td><td>#{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>\n",
+            "<tr{liar}><td>{}</td><td>{}</td><td>{}</td><td>{phase}</td><td>#{}</td><td{odd}>{}</td><td>#{}</td><td>#{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
             escape(&story.names[body]),
             escape(role),
             state.view,
@@ -283,9 +283,7 @@ fn legend(story: &Story<'_>, picture: &Picture) -> String {
             "<label><input type=\"checkbox\" id=\"k-{class}\"{checked}><svg width=\"44\" height=\"14\"><path class=\"m {class} key\" style=\"display:inline\" d=\"M2 7H36\"/></svg>{name} <small>({count})</small></label>"
         );
     }
-    out.push_str(concat!(
-        "<label><input type=\"checkbox\" id=\"k-sy\" checked><svg width=\"14\" height=\"14\"><path class=\"sync\" d=\"M4 4h6v6h-6z\"/></svg>disk synced</label>",
-    ));
+    out.push_str("<label><input type=\"checkbox\" id=\"k-sy\" checked><svg width=\"14\" height=\"14\"><path class=\"sync\" d=\"M4 4h6v6h-6z\"/></svg>disk synced</label>");
     if let Some(violation) = story.violation {
         // What did not happen has no past; the switch is there all the same.
         let checked = if past::is_safety(violation) { " checked" } else { "" };
