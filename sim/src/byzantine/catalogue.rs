@@ -167,7 +167,7 @@ static CATALOGUE: [AttackInfo; 74] = [
     entry("A09", "oversize", Primary, primary::oversize, [
         "As primary, proposes more envelopes or more candidates than a block may have.",
         "Limits checked after duplicates fall out, or only on arrival of a candidate.",
-        "Half of the time one candidate with an envelope too many, half of the time a list of candidates longer than any block could have.",
+        "Two candidates that are each as they should be and too many together, one with an envelope too many, or a list of candidates longer than any block could have.",
     ]),
     entry("A10", "empty-blocks", Primary, primary::empty_blocks, [
         "As primary, proposes blocks with nothing in them.",

@@ -248,17 +248,36 @@ pub(super) fn invalid_envelope() -> Box<dyn Attack> {
 
 fn too_large(stage: &mut Stage<'_>, pre_prepare: &PrePrepare) -> Option<Proposal> {
     let most = stage.config.max_message_count as usize;
-    if stage.draw(&[pre_prepare.view.0, pre_prepare.proposal.number().0], 2) == 0 {
-        let mut proposal = pre_prepare.proposal.as_ref().clone();
-        for which in 0..=most as u64 {
-            let mut digest = [0xcc; 32];
-            digest[..8].copy_from_slice(&which.to_be_bytes());
-            proposal.candidates.push(CandidateRef { origin: stage.me, digest: Digest(digest) });
+    let mut proposal = pre_prepare.proposal.as_ref().clone();
+    match stage.draw(&[pre_prepare.view.0, proposal.header.number.0], 3) {
+        0 => {
+            for which in 0..=most as u64 {
+                let mut digest = [0xcc; 32];
+                digest[..8].copy_from_slice(&which.to_be_bytes());
+                proposal.candidates.push(CandidateRef { origin: stage.me, digest: Digest(digest) });
+            }
+            Some(proposal)
         }
-        return Some(proposal);
+        1 => {
+            let envelopes: Option<Vec<Bytes>> = (0..=most).map(|_| stage.envelope()).collect();
+            Some(of_candidate(stage, pre_prepare, envelopes?))
+        }
+        _ => {
+            // Each of the two is as it should be; together they are too many.
+            let mut data = Vec::new();
+            proposal.candidates.clear();
+            for _ in 0..2 {
+                let half: Option<Vec<Bytes>> = (0..=most / 2).map(|_| stage.envelope()).collect();
+                let half = of_candidate(stage, pre_prepare, half?).candidates;
+                for named in &half {
+                    data.extend(stage.known.stock.get(&named.digest)?.envelopes.iter().cloned());
+                }
+                proposal.candidates.extend(half);
+            }
+            proposal.header.data_hash = data_hash(&data);
+            Some(proposal)
+        }
     }
-    let envelopes: Option<Vec<Bytes>> = (0..=most).map(|_| stage.envelope()).collect();
-    Some(of_candidate(stage, pre_prepare, envelopes?))
 }
 
 /// A09: more envelopes, or more candidates, than a block may have.
