@@ -75,7 +75,7 @@ impl fmt::Display for Span {
         let nanos = self.0.as_nanos();
         let (unit, name) = match nanos {
             0 => return f.write_str("0s"),
-            _ if nanos % 1_000_000_000 == 0 || nanos >= 10_000_000_000 => (1_000_000_000, "s"),
+            _ if nanos.is_multiple_of(1_000_000_000) || nanos >= 10_000_000_000 => (1_000_000_000, "s"),
             1_000_000.. => (1_000_000, "ms"),
             1_000.. => (1_000, "us"),
             _ => (1, "ns"),
@@ -130,7 +130,7 @@ impl Size {
 impl fmt::Display for Size {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let units: [(u64, &str); 4] = [(1 << 20, "MiB"), (1_000_000, "MB"), (1024, "KiB"), (1000, "KB")];
-        match units.iter().find(|(factor, _)| self.0 > 0 && self.0 % factor == 0) {
+        match units.iter().find(|(factor, _)| self.0 > 0 && self.0.is_multiple_of(*factor)) {
             Some((factor, name)) => write!(f, "{}{name}", self.0 / factor),
             None => write!(f, "{}B", self.0),
         }
@@ -178,7 +178,7 @@ impl<T> Visitor<'_> for FromText<T> {
 
 impl<'de> Deserialize<'de> for Span {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let zero = |value| (value == 0).then(|| Self(Duration::ZERO));
+        let zero = |value| (value == 0).then_some(Self(Duration::ZERO));
         from.deserialize_any(FromText("a time such as \"400ms\"", Self::parse, zero))
     }
 }
