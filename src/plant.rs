@@ -111,6 +111,12 @@ plants! {
         => "settles";
     "P32" AnswersAmplify: "view-changes and statuses answer each other without a limit"
         => "sends", "in flight";
+    "P33" SyncFailureIgnored: "the log goes on after a write or sync that failed"
+        => "persist first", "votes kept", "certificates kept", "settles";
+    "P34" TornTailAccepted: "the torn record at the log's end is taken for a record"
+        => "settles", "votes kept", "certificates kept", "no panic";
+    "P35" TornTailRefused: "a replica does not start from a log with a torn tail"
+        => "settles";
     "P36" BlockCertificateTooSmall: "q - 1 signatures prove a block"
         => "certificate", "agreement";
     "P38" WindowNotEnforced: "any number above the last committed one may be in flight"
@@ -119,6 +125,8 @@ plants! {
         => "bounded memory", "prepared certificate", "evidence";
     "P40" ViewChangesUnbounded: "every view-change is kept, for whatever view"
         => "bounded memory";
+    "P46" AcceptedAndNotKept: "an envelope seen in another's candidate is answered and not kept"
+        => "settles";
     "P48" TimersFollowWallTime: "timers follow wall time and not the monotonic clock"
         => "settles";
     "P50" OrderLeaks: "the order of a block's data differs between replicas, as that of a hash map does"
@@ -185,6 +193,10 @@ plants! {
         => "own vote", "persist first";
     "X22" ForwardedUnbounded: "a peer may forward any number of candidates"
         => "bounded memory";
+    "X23" ReleasedForgotten: "what was in an own candidate that came back is not cut again"
+        => "settles";
+    "X24" LogNotSynced: "the log is written and not synced"
+        => "votes kept", "certificates kept", "view monotone", "persist first", "one vote";
 }
 
 impl Plant {

@@ -11,7 +11,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("proto", &[]),
     ("metrics", &[]),
     ("disk", &[]),
-    ("wal", &["disk"]),
+    ("wal", &["disk", "plant"]),
     ("header", &["types"]),
     ("pbft", &["types", "header", "plant"]),
     ("intake", &["types", "plant"]),

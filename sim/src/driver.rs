@@ -164,7 +164,7 @@ impl World {
         let (domain, n) = (self.settings.config.domain, self.settings.n);
         let state = &mut self.bodies[body];
         state.disk = MemoryDisk::new();
-        state.log = Log::new(state.disk.clone(), domain, n);
+        state.log = Log::new(state.disk.clone(), domain, n).planted(self.settings.config.plants);
         state.store = BlockStore::new(state.disk.clone(), n);
         state.marked_new = false;
         // Whatever was wrong with the old disk is gone with it.

@@ -134,6 +134,7 @@ pub(crate) fn intake_config(settings: &Settings, me: Place) -> IntakeConfig {
         pool_bytes: 256 << 20,
         dedup_blocks: config.dedup_blocks,
         config_sequence: config.config_sequence,
+        plants: config.plants,
     }
 }
 
@@ -474,7 +475,7 @@ impl World {
             .map(|(index, place, disk)| Body {
                 place: *place,
                 core: None,
-                log: Log::new(disk.clone(), settings.config.domain, n),
+                log: Log::new(disk.clone(), settings.config.domain, n).planted(settings.config.plants),
                 store: BlockStore::new(disk.clone(), n),
                 disk,
                 marked_new: true,

@@ -248,6 +248,14 @@ pub fn record_at(
     Ok((start..start + header.len, header.durable))
 }
 
+/// The payload of a record that may be torn, by its header alone. For tests that take away the rule
+/// that its checksum must be right.
+pub fn torn_payload(bytes: &[u8], position: usize, file: &FileHeader) -> Option<Range<usize>> {
+    let header = Header::decode(bytes, position, file)?;
+    let start = position + RECORD_HEADER;
+    bytes.get(start..start + header.len).map(|_| start..start + header.len)
+}
+
 struct Header {
     len: usize,
     sequence: u64,

@@ -29,6 +29,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::plant::Plant;
 use crate::types::{Candidate, CommittedBlock, Digest, Number, RequestId, Time};
 use block_cutter::BlockCutter;
 use known::{Committed, Seen};
@@ -199,6 +200,10 @@ impl Intake {
             return;
         }
 
+        if self.config.plants.has(Plant::AcceptedAndNotKept) && self.seen.holds(&id) {
+            outputs.push(IntakeOutput::Accepted(id));
+            return;
+        }
         let arrival = self.arrivals;
         self.arrivals += 1;
         self.pool_bytes += size;
@@ -296,6 +301,9 @@ impl Intake {
         if let Some(sequence) = self.own_digests.remove(&digest)
             && let Some(own) = self.own.remove(&sequence)
         {
+            if self.config.plants.has(Plant::ReleasedForgotten) {
+                return;
+            }
             free.extend(
                 own.ids
                     .into_iter()

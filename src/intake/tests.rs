@@ -26,6 +26,7 @@ fn config() -> IntakeConfig {
         pool_bytes: 1000,
         dedup_blocks: 5,
         config_sequence: 0,
+        plants: crate::plant::Plants::NONE,
     }
 }
 

@@ -108,24 +108,24 @@ fn list(plants: &[Plant]) -> String {
 }
 
 fn line(finding: &Finding) -> String {
-    let Finding { plant, seeds, took, found } = finding;
+    let Finding { plant, seeds, took, found, alarms } = finding;
     let seconds = took.as_secs_f64();
     let (id, name) = (plant.info().id, plant.info().name);
-    match found {
+    let origin = |origin: Origin| match origin {
+        Origin::Drawn(seed) => format!("seed {seed}"),
+        Origin::Aimed(seed) => format!("aimed {seed}"),
+    };
+    let mut line = match found {
         None => format!("{id:<4} {name:<32} {seeds:>7} {seconds:>8.2}  not found\n"),
         Some(found) => {
-            let origin = match found.origin {
-                Origin::Drawn(seed) => format!("seed {seed}"),
-                Origin::Aimed(seed) => format!("aimed {seed}"),
-            };
-            let alarm = match &found.false_alarm {
-                None => String::new(),
-                Some(violation) => format!("  FALSE ALARM: {violation}"),
-            };
-            let check = found.violation.check;
-            format!("{id:<4} {name:<32} {seeds:>7} {seconds:>8.2}  {check:<22} {origin}{alarm}\n")
+            let (check, by) = (found.violation.check, origin(found.origin));
+            format!("{id:<4} {name:<32} {seeds:>7} {seconds:>8.2}  {check:<22} {by}\n")
         }
+    };
+    for (by, violation) in alarms {
+        let _ = writeln!(line, "     {} fails without the bug too: {violation}", origin(*by));
     }
+    line
 }
 
 fn table(findings: &[Finding]) -> String {

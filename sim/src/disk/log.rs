@@ -9,6 +9,7 @@ use sbft::consenter::sbft::rules::{self, Refusal};
 use sbft::disk::{Fate, MemoryDisk};
 use sbft::pbft::message::Domain;
 use sbft::pbft::{Record, Role};
+use sbft::plant::Plants;
 use sbft::types::{Number, Place};
 use sbft::wal::{Wal, WalError, WalOptions};
 use sbft::wire;
@@ -22,6 +23,8 @@ const SEGMENT_BYTES: u64 = 16 << 10;
 #[derive(Debug)]
 pub struct Log {
     disk: MemoryDisk,
+    /// Rules that the node's log goes without.
+    plants: Plants,
     /// Open while the replica runs.
     wal: Option<Wal>,
     /// The record that it begins with.
@@ -42,6 +45,7 @@ impl Log {
     pub(crate) fn new(disk: MemoryDisk, domain: Domain, n: usize) -> Self {
         Self {
             disk,
+            plants: Plants::NONE,
             wal: None,
             epoch: Bytes::new(),
             records: Vec::new(),
@@ -50,6 +54,11 @@ impl Log {
             synced: 0,
             image: Image::new(domain, n),
         }
+    }
+
+    /// The same, without these rules.
+    pub(crate) fn planted(self, plants: Plants) -> Self {
+        Self { plants, ..self }
     }
 
     /// Opens it by the node's rules; says whether the replica may vote, and what it promised.
@@ -61,8 +70,15 @@ impl Log {
     ) -> Result<(Role, Vec<Record>), Refusal> {
         let disk = Arc::new(self.disk.clone());
         let domain = self.image.domain;
-        let opened =
-            rules::open_log(disk, Path::new(LOG_DIRECTORY), options(), &domain, me, height, marked_new)?;
+        let opened = rules::open_log(
+            disk,
+            Path::new(LOG_DIRECTORY),
+            WalOptions { plants: self.plants, ..options() },
+            &domain,
+            me,
+            height,
+            marked_new,
+        )?;
         self.wal = Some(opened.log);
         self.epoch = opened.epoch;
         self.base = self.end();

@@ -20,7 +20,7 @@ use super::Reader;
 const DIR: &str = "/data";
 
 fn open_log(disk: &MemoryDisk) -> Result<(Wal, Vec<Bytes>), WalError> {
-    let options = WalOptions { segment_bytes: 4096, max_record_bytes: 1 << 16 };
+    let options = WalOptions { segment_bytes: 4096, max_record_bytes: 1 << 16, ..WalOptions::default() };
     Wal::open_on(Arc::new(disk.clone()), DIR, options).map(|(log, recovered)| (log, recovered.records))
 }
 

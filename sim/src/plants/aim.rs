@@ -57,6 +57,11 @@ pub fn aimed(plant: Plant, seed: u64) -> Plan {
         Plant::SameViewOnly | Plant::TimerBeforeQuorum => aim.scattered(),
         Plant::NoRetransmission => aim.missed_the_end(),
         Plant::DedupWindowTooShort => aim.narrow(),
+        Plant::TornTailAccepted
+        | Plant::TornTailRefused
+        | Plant::LogNotSynced
+        | Plant::SyncFailureIgnored
+        | Plant::RestartForgetsIds => aim.crashes(Plan::draw_with(seed, 4)),
         _ => Plan::draw_with(seed, 4),
     }
 }
@@ -211,6 +216,13 @@ impl Aim {
         for (from, to) in [(gone, !gone), (!gone, gone)] {
             plan.faults.push((at, Fault::Cut(from, to)));
         }
+        plan
+    }
+
+    /// Crashes all the time, in the middle of slow syncs.
+    fn crashes(&self, mut plan: Plan) -> Plan {
+        plan.settings.crash_rate = 0.01;
+        plan.settings.sync = (Duration::from_millis(1), Duration::from_millis(20));
         plan
     }
 

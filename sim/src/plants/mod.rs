@@ -28,6 +28,8 @@ pub struct Finding {
     pub took: Duration,
     /// The schedule that showed it.
     pub found: Option<Found>,
+    /// Schedules on the way that fail without the bug too.
+    pub alarms: Vec<(Origin, Violation)>,
 }
 
 /// A schedule that fails with the bug.
@@ -39,8 +41,6 @@ pub struct Found {
     pub plan: Plan,
     /// The check that failed.
     pub violation: Violation,
-    /// The check that fails without the bug too; none if all is well.
-    pub false_alarm: Option<Violation>,
 }
 
 /// Where a schedule came from.
@@ -88,7 +88,7 @@ impl Found {
 /// Tries schedules from `first_seed` on until a check fails or the time is up.
 pub fn hunt(plant: Plant, first_seed: u64, budget: Duration) -> Finding {
     let began = Instant::now();
-    let mut seeds = 0;
+    let (mut seeds, mut alarms) = (0, Vec::new());
     while began.elapsed() < budget {
         let seed = first_seed.wrapping_add(seeds / 2);
         let origin = if seeds % 2 == 0 { Origin::Drawn(seed) } else { Origin::Aimed(seed) };
@@ -98,8 +98,12 @@ pub fn hunt(plant: Plant, first_seed: u64, budget: Duration) -> Finding {
             continue;
         };
         let took = began.elapsed();
-        let false_alarm = plan.run(Show::default()).violation;
-        return Finding { plant, seeds, took, found: Some(Found { origin, plan, violation, false_alarm }) };
+        if let Some(alarm) = plan.run(Show::default()).violation {
+            // It fails with the rule in force too: this shows something else than the bug.
+            alarms.push((origin, alarm));
+            continue;
+        }
+        return Finding { plant, seeds, took, found: Some(Found { origin, plan, violation }), alarms };
     }
-    Finding { plant, seeds, took: began.elapsed(), found: None }
+    Finding { plant, seeds, took: began.elapsed(), found: None, alarms }
 }

@@ -161,6 +161,7 @@ fn intake_config(config: &ChannelConfig, rules: &Options, me: Place, pool_bytes:
         pool_bytes,
         dedup_blocks: rules.dedup_blocks,
         config_sequence: config.sequence,
+        plants: Plants::NONE,
     }
 }
 
