@@ -68,10 +68,7 @@ struct Entry {
 #[derive(Clone, Debug)]
 struct OwnCandidate {
     ids: Vec<RequestId>,
-    /// Ids not committed yet.
-    left: usize,
     cut_at: Time,
-    digest: Option<Digest>,
 }
 
 /// One replica's intake.
@@ -135,8 +132,7 @@ impl Intake {
                 }
             }
             IntakeInput::Own { sequence, digest } => {
-                if let Some(own) = self.own.get_mut(&sequence) {
-                    own.digest = Some(digest);
+                if self.own.contains_key(&sequence) {
                     self.own_digests.insert(digest, sequence);
                 }
             }
@@ -330,15 +326,11 @@ impl Intake {
             let waited = now.since(entry.since);
             outputs.push(IntakeOutput::Done { id: *id, number, waited });
             if let Stage::Own(sequence) = entry.stage
-                && let Some(own) = self.own.get_mut(&sequence)
+                && let Some(own) = self.own.get(&sequence)
             {
+                // It keeps its room until the core lets it go, all committed or not: with more room
+                // here than there, what is cut would be let go as fast as it is cut.
                 self.turns.committed_after(now.since(own.cut_at));
-                own.left -= 1;
-                if own.left == 0 {
-                    let digest = own.digest;
-                    self.own.remove(&sequence);
-                    digest.map(|digest| self.own_digests.remove(&digest));
-                }
             }
         }
         self.committed.add(number, block.ids.clone());
@@ -463,7 +455,7 @@ impl Intake {
                 continue;
             }
             self.sequence += 1;
-            let own = OwnCandidate { ids: cut.ids.clone(), left: cut.ids.len(), cut_at: now, digest: None };
+            let own = OwnCandidate { ids: cut.ids.clone(), cut_at: now };
             self.own.insert(sequence, own);
             outputs.push(IntakeOutput::Cut(cut));
         }
