@@ -497,7 +497,8 @@ pub(super) fn usurp() -> Box<dyn Attack> {
             return;
         }
         let last = stage.store.block(stage.store.last());
-        let previous_hash = last.map_or(stage.genesis(), |block| header_hash(&block.certificate.header));
+        let previous_hash =
+            last.map_or_else(|| stage.genesis(), |block| header_hash(&block.certificate.header));
         if let Some((candidate, proposal)) = stage.other_proposal(number, Some(previous_hash)) {
             for to in stage.others() {
                 tell(stage, to, view, &candidate, &proposal);
