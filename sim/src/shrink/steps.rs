@@ -88,7 +88,10 @@ pub(super) fn whole_families(search: &mut Search<'_>) {
         },
         |plan| plan.faults.clear(),
         |plan| plan.crashes.clear(),
-        |plan| plan.twins.clear(),
+        |plan| {
+            plan.twins.clear();
+            drop_bodies(plan, plan.settings.n);
+        },
         |plan| plan.liars.clear(),
         |plan| plan.settings.conditions = Conditions::steady(USUAL),
         |plan| plan.settings.conditions.loss = 0.0,
@@ -122,7 +125,13 @@ pub(super) fn list_by_list(search: &mut Search<'_>) {
     search.shorten(|plan| plan.cuts.clone(), |plan, cuts| plan.cuts = cuts);
     search.shorten(|plan| plan.faults.clone(), |plan, faults| plan.faults = faults);
     search.shorten(|plan| plan.crashes.clone(), |plan, crashes| plan.crashes = crashes);
-    search.shorten(|plan| plan.twins.clone(), |plan, twins| plan.twins = twins);
+    search.shorten(
+        |plan| plan.twins.clone(),
+        |plan, twins| {
+            plan.twins = twins;
+            drop_bodies(plan, plan.settings.n + plan.twins.len());
+        },
+    );
     search.shorten(attacks, |plan, attacks| plan.liars = liars(attacks));
     search.shorten(|plan| plan.submissions.clone(), |plan, submissions| plan.submissions = submissions);
 }
@@ -162,17 +171,23 @@ fn lower(plan: &mut Plan, n: usize) {
     for submission in &mut plan.submissions {
         submission.place = Place(submission.place.0 % n as u16);
     }
-    plan.crashes.retain(|crash| crash.body < n);
-    let rest = plan.singles.iter().filter(|(single, _)| single.from < n && single.to < n);
+    drop_bodies(plan, n);
+    plan.patience = plan.patience.min(liveness_bound(&plan.settings.config));
+}
+
+/// Nothing is said any more of bodies that there are no longer.
+fn drop_bodies(plan: &mut Plan, bodies: usize) {
+    plan.crashes.retain(|crash| crash.body < bodies);
+    let rest = plan.singles.iter().filter(|(single, _)| single.from < bodies && single.to < bodies);
     plan.singles = Arc::new(rest.map(|(single, fate)| (*single, *fate)).collect());
     for cut in &mut plan.cuts {
-        for bodies in [&mut cut.from, &mut cut.to].into_iter().flatten() {
-            bodies.retain(|body| *body < n);
+        for ends in [&mut cut.from, &mut cut.to].into_iter().flatten() {
+            ends.retain(|body| *body < bodies);
         }
     }
     plan.faults.retain(|(_, fault)| match fault {
         Fault::LinkDown(one, other) | Fault::LinkUp(one, other) | Fault::Reset(one, other, _) => {
-            *one < n && *other < n
+            *one < bodies && *other < bodies
         }
         Fault::Crash(body)
         | Fault::CrashFor(body, _)
@@ -182,10 +197,9 @@ fn lower(plan: &mut Plan, n: usize) {
         | Fault::ClockRate(body, _)
         | Fault::ClockDrift(body, ..)
         | Fault::WallJump(body, _)
-        | Fault::Pause(body, _) => *body < n,
+        | Fault::Pause(body, _) => *body < bodies,
         _ => true,
     });
-    plan.patience = plan.patience.min(liveness_bound(&plan.settings.config));
 }
 
 /// Every attack only where it matters: in one view, at one number.
