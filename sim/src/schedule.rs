@@ -214,7 +214,7 @@ impl Dice {
         }
         let submissions = self.submissions(n, heal_at, profile);
         let crashes = self.crashes(n, profile);
-        let cuts = self.cuts(n + twins.len(), profile);
+        let cuts = self.cuts(n, profile);
         let quiet = Plan::quiet(settings, heal_at);
         let patience = self.with_slow_clocks(quiet.patience, profile);
         Plan { liars, twins, faults, crashes, cuts, submissions, patience, ..quiet }

@@ -99,7 +99,8 @@ impl Dice {
     }
 
     /// Cuts by phase that are as explicit as other faults: one kind of message at one view and
-    /// number reaches only some of the `bodies`, from everybody or from one of them.
+    /// number reaches only some of the replicas, from everybody or from one of them. (The second
+    /// bodies of twins hear all of it: a plan whose twins are taken away must still make sense.)
     pub(super) fn cuts(&self, bodies: usize, profile: &Profile) -> Vec<Rule> {
         const KINDS: [Kind; 5] =
             [Kind::PrePrepare, Kind::Prepare, Kind::Commit, Kind::ViewChange, Kind::NewView];
