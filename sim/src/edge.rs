@@ -9,11 +9,12 @@ use sbft::intake::IntakeInput;
 use sbft::pbft::Input;
 use sbft::pbft::message::Message;
 use sbft::plant::Plant;
-use sbft::types::{Candidate, Number, Place};
+use sbft::types::{Candidate, Number, Place, Verified};
 
 use crate::byzantine::{Act, Left, Liar, Stage, Wish};
 use crate::draw::Purpose;
 use crate::network::{Letter, Packet, Ticket, label};
+use crate::real::Arrival;
 use crate::signing;
 use crate::trace::{self, What};
 use crate::violation::{Class, Violation};
@@ -196,7 +197,7 @@ impl World {
         }
         match packet {
             Packet::Message(letter) => {
-                if let Some(message) = signing::verified(&letter) {
+                if let Some(message) = self.at_the_edge(place, from, &letter) {
                     let lie = self.checks.hears(body, &self.bodies[body], message.get());
                     self.feed(body, Input::Message { from: place, message });
                     if let Some(lie) = lie {
@@ -220,6 +221,20 @@ impl World {
                 if !verified.is_empty() {
                     self.feed(body, Input::Blocks { from: place, blocks: verified });
                 }
+            }
+        }
+    }
+
+    /// What the checker of a node lets through of a letter.
+    fn at_the_edge(&mut self, place: Place, from: usize, letter: &Letter) -> Option<Verified<Message>> {
+        let Some(real) = self.keys.real().cloned() else { return signing::verified(letter) };
+        match real.arrived(place, &letter.message) {
+            Arrival::Good(message) | Arrival::Proof(message) => Some(message),
+            Arrival::Refused(_) if self.bodies[from].lies() => None,
+            Arrival::Refused(reason) => {
+                let text = format!("what the honest {place} says is refused: {reason}");
+                self.fail(Err(Violation::new(Class::Safety, "encoding", text)));
+                None
             }
         }
     }

@@ -22,6 +22,7 @@ pub mod network;
 mod outside;
 pub mod plan;
 pub mod plants;
+mod real;
 pub mod report;
 pub mod scenario;
 pub mod schedule;

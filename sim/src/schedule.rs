@@ -16,6 +16,7 @@ use std::time::Duration;
 use sbft::types::{Number, Place, Time, View};
 
 use crate::byzantine::{AttackSpec, Family, Span, Trigger, catalogue};
+use crate::channel::Signatures;
 use crate::disk::DiskFault;
 use crate::draw::{Draws, Purpose, mix};
 use crate::network::Kind;
@@ -242,6 +243,12 @@ impl Dice {
             compact_rate: profile.strength(Knob::Compact),
             cut_count: 1 + self.below("cut count", 0, u64::from(config.max_message_count)) as usize,
             restarts: true,
+            // One in a hundred runs with real keys, and some of another kind.
+            signatures: match self.below("signatures", 0, 300) {
+                0..3 => Signatures::Ed25519,
+                3 => Signatures::Ecdsa,
+                _ => Signatures::Simulated,
+            },
             conditions: self.conditions(profile),
             config,
             ..Settings::calm(seed, n)

@@ -19,11 +19,12 @@ use sbft::types::{
     Signature, Verified, View,
 };
 use sbft::wire::NONCE_BYTES;
-use sbft::wire::block::identifier_header;
+use sbft::wire::block::{commit_signing_bytes, identifier_header};
 use std::sync::Arc;
 
 use crate::draw::{Draws, Purpose, mix};
 use crate::network::Letter;
+use crate::real::RealKeys;
 use crate::workload::Workload;
 
 /// Everyone's secrets. Signs for anybody: who may ask is the harness's business.
@@ -34,6 +35,8 @@ pub struct Keys {
     n: usize,
     /// Rules of the edge taken away.
     plants: Plants,
+    /// What signs and verifies instead of the secrets, in runs with real keys.
+    real: Option<Arc<RealKeys>>,
 }
 
 /// Why a message was not vouched for.
@@ -49,7 +52,7 @@ impl Keys {
     /// The keys of `n` replicas.
     pub fn new(draws: Draws, domain: Domain, n: usize) -> Self {
         let secrets = (0..n as u64).map(|place| draws.bits(Purpose::Secret, &[place])).collect();
-        Self { domain, secrets, n, plants: Plants::NONE }
+        Self { domain, secrets, n, plants: Plants::NONE, real: None }
     }
 
     /// The same keys, judging without these rules: what stands at the replicas' edge. The checks
@@ -57,6 +60,17 @@ impl Keys {
     #[must_use]
     pub fn lenient(self, plants: Plants) -> Self {
         Self { plants, ..self }
+    }
+
+    /// The same, but with these real keys if there are any.
+    #[must_use]
+    pub(crate) fn with(self, real: Option<Arc<RealKeys>>) -> Self {
+        Self { real, ..self }
+    }
+
+    /// The real keys, if this run has them.
+    pub(crate) fn real(&self) -> Option<&Arc<RealKeys>> {
+        self.real.as_ref()
     }
 
     /// The channel.
@@ -81,11 +95,17 @@ impl Keys {
 
     /// Signs `message` as `place`.
     pub fn sign(&self, place: Place, message: &[u8]) -> Signature {
+        if let Some(real) = &self.real {
+            return real.sign(place, message);
+        }
         let secret = self.secrets[place.index()];
         Signature(Bytes::copy_from_slice(&keyed_hash(secret, message)))
     }
 
     fn good(&self, place: Place, message: &[u8], signature: &Signature) -> bool {
+        if let Some(real) = &self.real {
+            return real.good(place, message, signature);
+        }
         self.secrets
             .get(place.index())
             .is_some_and(|secret| keyed_hash(*secret, message)[..] == signature.0[..])
@@ -119,7 +139,7 @@ impl Keys {
         bytes[..8].copy_from_slice(&nonce.to_be_bytes());
         let identifier_header = identifier_header(ConsenterId(u32::from(signer.0) + 1), &bytes);
         let bytes =
-            block_bytes(vote.view, &vote.header, &vote.digest, vote.last_config.0, &identifier_header);
+            self.block_bytes(vote.view, &vote.header, &vote.digest, vote.last_config.0, &identifier_header);
         let signature = BlockSignature { identifier_header, signature: self.sign(signer, &bytes) };
         Commit { vote, signer, signature }
     }
@@ -232,7 +252,7 @@ impl Keys {
         if identifier_in(&signature.identifier_header) != Some(u32::from(signer.0) + 1) {
             return Err(Flaw::Noise("commit: the identifier header names another consenter"));
         }
-        let bytes = block_bytes(view, header, proposal, last_config, &signature.identifier_header);
+        let bytes = self.block_bytes(view, header, proposal, last_config, &signature.identifier_header);
         if !self.good(signer, &bytes, &signature.signature) {
             return Err(Flaw::Noise("commit: bad block signature"));
         }
@@ -371,6 +391,23 @@ impl Keys {
         Ok(())
     }
 
+    /// What a block signature covers: as Fabric has it where the keys are real.
+    fn block_bytes(
+        &self,
+        view: View,
+        header: &sbft::types::Header,
+        proposal: &Digest,
+        last_config: u64,
+        identifier_header: &Bytes,
+    ) -> Vec<u8> {
+        if self.real.is_none() {
+            return block_bytes(view, header, proposal, last_config, identifier_header);
+        }
+        let last_config = sbft::types::Number(last_config);
+        let vote = CommitVote { view, header: header.clone(), digest: *proposal, last_config };
+        commit_signing_bytes(&vote, identifier_header)
+    }
+
     fn primary(&self, view: View) -> Place {
         Place((view.0 % self.n as u64) as u16)
     }
@@ -408,6 +445,9 @@ pub fn unchecked_candidate(candidate: &Arc<Candidate>) -> Verified<Arc<Candidate
 
 /// The blocks up to the first that is not what its certificate says.
 pub fn verified_blocks(keys: &Keys, blocks: &[Arc<CommittedBlock>]) -> Vec<Verified<Arc<CommittedBlock>>> {
+    if let Some(real) = keys.real() {
+        return real.blocks(blocks);
+    }
     let mut last = None;
     let mut verified = Vec::new();
     for block in blocks {

@@ -29,6 +29,7 @@ use crate::disk::{BlockStore, DiskFault, Log};
 use crate::draw::{Draws, Purpose, mix};
 use crate::network::{Conditions, Delay, Kind, Network, Packet, Partition, Shape, Ticket};
 use crate::plan::CrashAt;
+use crate::real::RealKeys;
 use crate::signing::Keys;
 use crate::trace::{Trace, What};
 use crate::violation::Violation;
@@ -457,6 +458,7 @@ impl World {
         let draws = Draws::new(settings.seed);
         let n = settings.n;
         let keys = Keys::new(draws, settings.config.domain, n);
+        let keys = keys.with(RealKeys::new(settings.signatures, draws, settings.config.domain, n));
         let mut places: Vec<Place> = (0..n as u16).map(Place).collect();
         let mut wrappers: BTreeMap<Place, Liar> = liars.into_iter().collect();
         let attacks = wrappers.iter().filter(|(place, liar)| liar.has("twins") && !twins.contains(place));
