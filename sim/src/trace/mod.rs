@@ -18,6 +18,8 @@ mod outside;
 mod recording;
 mod words;
 
+use std::io::{self, Write};
+
 use sbft::pbft::message::Message;
 use sbft::types::Time;
 
@@ -93,7 +95,8 @@ impl Trace {
             says.push((body, text));
         }
         if self.print {
-            println!("{}", event.line(&self.names));
+            // Nobody reads any more (`| head`)? Then there is nothing more to say.
+            self.print = writeln!(io::stdout(), "{}", event.line(&self.names)).is_ok();
         }
         if let Some(events) = &mut self.events {
             events.push(event);
