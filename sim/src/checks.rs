@@ -218,7 +218,8 @@ impl Checks {
     /// A replica does not start from what its disk holds. After crashes alone it must: what is torn is
     /// cut off.
     pub(crate) fn refused(&self, body: &Body, reason: &str) -> Verdict {
-        if !body.is_honest() {
+        // A disk that cannot be read or written keeps its replica from starting, and rightly.
+        if !body.is_honest() || body.suspect_disk {
             return Ok(());
         }
         unsafe_because("torn tail", format!("{} does not start, and nothing rotted: {reason}", body.place))

@@ -273,6 +273,9 @@ mod tests {
             scope.plan(index).without_rule(Plant::QuorumTooSmall).run(Show::default()).violation
         });
         let violation = found.expect("two sides with two votes each fork the chain");
-        assert!(["certificate", "agreement"].contains(&violation.check), "{violation}");
+        assert!(
+            ["certificate", "prepared certificate", "agreement"].contains(&violation.check),
+            "{violation}"
+        );
     }
 }

@@ -32,9 +32,12 @@ pub struct Workload {
     known: RefCell<Known>,
 }
 
+/// A candidate's bytes, and what it is if it is valid.
+type Verdict = (Bytes, Option<Verified<Arc<Candidate>>>);
+
 #[derive(Clone, Debug, Default)]
 struct Known {
-    candidates: BTreeMap<Digest, (Bytes, Option<Verified<Arc<Candidate>>>)>,
+    candidates: BTreeMap<Digest, Verdict>,
     admitted: BTreeMap<(u64, u8), Result<Envelope, String>>,
 }
 

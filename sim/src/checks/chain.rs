@@ -125,7 +125,7 @@ impl Chain {
             return Ok(());
         }
         let differs = theirs.iter().zip(&self.hashes).position(|(one, other)| one != other);
-        let at = differs.unwrap_or(theirs.len().min(self.hashes.len())) + 1;
+        let at = differs.unwrap_or_else(|| theirs.len().min(self.hashes.len())) + 1;
         unsafe_because(
             "convergence",
             format!(
