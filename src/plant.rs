@@ -54,7 +54,7 @@ plants! {
     "P03" AcceptanceNotPersisted: "an accepted proposal is not recorded before the prepare for it"
         => "persist first", "one vote";
     "P04" SecondProposal: "a second proposal is accepted at one view and number"
-        => "one vote", "agreement";
+        => "one vote", "agreement", "votes kept";
     "P05" NewViewIgnoresCertificates: "a new view proposes nothing again, whatever was prepared"
         => "agreement", "prepared lock";
     "P06" NewViewNotChecked: "backups do not check whether a new-view follows from a quorum of view-changes"
@@ -92,7 +92,7 @@ plants! {
     "P22" CertificatesForgottenOnEntering: "certificates are dropped when a view is entered"
         => "certificates kept", "persist first";
     "P23" ViewChangeNotRepeated: "view-changes and new-views are not sent again"
-        => "settles";
+        => "settles", "join";
     "P24" ComplaintNotRearmed: "the complaint clock does not start again after a view's first block"
         => "settles";
     "P25" EnvelopesNotChecked: "candidates are taken as valid without a look at their envelopes"
@@ -114,9 +114,9 @@ plants! {
     "P33" SyncFailureIgnored: "the log goes on after a write or sync that failed"
         => "persist first", "votes kept", "certificates kept", "settles";
     "P34" TornTailAccepted: "the torn record at the log's end is taken for a record"
-        => "settles", "votes kept", "certificates kept", "no panic";
+        => "settles", "votes kept", "certificates kept", "no panic", "torn tail";
     "P35" TornTailRefused: "a replica does not start from a log with a torn tail"
-        => "settles";
+        => "settles", "torn tail";
     "P36" BlockCertificateTooSmall: "q - 1 signatures prove a block"
         => "certificate", "agreement";
     "P38" WindowNotEnforced: "any number above the last committed one may be in flight"
@@ -126,11 +126,11 @@ plants! {
     "P40" ViewChangesUnbounded: "every view-change is kept, for whatever view"
         => "bounded memory";
     "P46" AcceptedAndNotKept: "an envelope seen in another's candidate is answered and not kept"
-        => "settles";
+        => "settles", "accepted envelopes";
     "P48" TimersFollowWallTime: "timers follow wall time and not the monotonic clock"
         => "settles";
     "P50" OrderLeaks: "the order of a block's data differs between replicas, as that of a hash map does"
-        => "settles", "halted", "agreement", "certificate";
+        => "settles", "halted", "agreement", "certificate", "views";
 
     "F1" SingleHighestCertificate: "a new view follows the single highest certificate, not number by number"
         => "agreement", "prepared lock";
@@ -194,9 +194,9 @@ plants! {
     "X22" ForwardedUnbounded: "a peer may forward any number of candidates"
         => "bounded memory";
     "X23" ReleasedForgotten: "what was in an own candidate that came back is not cut again"
-        => "settles";
+        => "settles", "accepted envelopes";
     "X24" LogNotSynced: "the log is written and not synced"
-        => "votes kept", "certificates kept", "view monotone", "persist first", "one vote";
+        => "votes kept", "certificates kept", "view monotone", "persist first", "one vote", "settles", "torn tail";
 }
 
 impl Plant {
