@@ -16,6 +16,7 @@ pub mod msp;
 pub mod node;
 pub mod node_config;
 pub mod pbft;
+pub mod plant;
 pub mod policy;
 pub mod proto;
 pub mod registrar;

@@ -4,9 +4,8 @@
 
 mod net;
 
-use net::{Net, settings};
-use sbft::types::{Place, View};
-use sbft_sim::byzantine::{Liar, Strategy};
+use net::{Net, liar, settings};
+use sbft::types::View;
 use sbft_sim::network::{Fate, Kind};
 use sbft_sim::signing::Keys;
 
@@ -62,7 +61,7 @@ fn test_monotonic_views_case_84_a_restart_never_lowers_the_view() {
 /// Acceptance case 75, a majority hears the altered block.
 #[test]
 fn test_byz_primary_n4_case_75_an_altered_block_to_a_majority() {
-    let liar = Liar::new(Place(0), vec![Strategy::EquivocateHalves]).telling(&[2, 3]);
+    let liar = liar(0, &["equivocate-halves"], &[2, 3]);
     let mut net = Net::with(settings(4), vec![liar]);
     net.submit("r1", &[1]).run(15_000).expect_each_once(1..4, &["r1"]);
     assert_eq!(net.chain(1), net.chain(2));
@@ -73,7 +72,7 @@ fn test_byz_primary_n4_case_75_an_altered_block_to_a_majority() {
 #[test]
 fn test_new_primary_handling_view_change_that_lacks_the_block() {
     // Replicas 2 to 6 hear another block than 1 does, who is primary next.
-    let liar = Liar::new(Place(0), vec![Strategy::EquivocateHalves]).telling(&[2, 3, 4, 5, 6]);
+    let liar = liar(0, &["equivocate-halves"], &[2, 3, 4, 5, 6]);
     let mut net = Net::with(settings(7), vec![liar]);
     net.submit("r1", &[1]).run(30_000).expect_each_once(1..7, &["r1"]);
     for place in 2..7 {
@@ -84,7 +83,7 @@ fn test_new_primary_handling_view_change_that_lacks_the_block() {
 /// Acceptance case 75, one victim hears the altered block.
 #[test]
 fn test_byz_primary_bullying_single_replica_case_75() {
-    let liar = Liar::new(Place(0), vec![Strategy::EquivocateOne]).telling(&[1]);
+    let liar = liar(0, &["equivocate-one"], &[1]);
     let mut net = Net::with(settings(10), vec![liar]);
     net.submit("r1", &[2]).run(8000).expect_each_once(2..10, &["r1"]);
     net.expect_each_once(1..2, &["r1"]);
@@ -227,7 +226,7 @@ fn test_restart_missed_view_change() {
 /// check holds all along), and votes for far-away numbers do no harm.
 #[test]
 fn test_full_backlog_case_74_votes_far_ahead_and_one_request_ten_times() {
-    let mut net = Net::with_liar(4, 0, &[Strategy::Flood]);
+    let mut net = Net::with_liar(4, 0, &["flood"]);
     let names: Vec<String> = (0..10).map(|k| format!("r{k}")).collect();
     for name in &names {
         net.submit(name, &[0, 1]).run(50).submit(name, &[2]).run(50);
@@ -252,7 +251,7 @@ fn test_hello_msg_a_restarted_replica_gets_what_it_missed() {
 /// Acceptance case 85.
 #[test]
 fn test_view_change_timer_case_85_one_replica_alone_moves_nobody() {
-    let mut net = Net::with_liar(4, 3, &[Strategy::ViewChangeSpam]);
+    let mut net = Net::with_liar(4, 3, &["vc-spam"]);
     net.submit("r1", &[0]).run(600_000).expect(0..3, &["r1"]);
     assert!((0..3).all(|place| net.view(place) == 0), "nobody followed it for ten minutes");
     net.submit("r2", &[0]).run(5).submit("r3", &[0]).run(1000).expect(0..3, &["r1", "r2", "r3"]);
@@ -261,7 +260,7 @@ fn test_view_change_timer_case_85_one_replica_alone_moves_nobody() {
 /// The second half: once another one asks too, f + 1 do, and the others join.
 #[test]
 fn test_view_change_timer_the_others_join_f_plus_1() {
-    let mut net = Net::with_liar(4, 3, &[Strategy::ViewChangeSpam]);
+    let mut net = Net::with_liar(4, 3, &["vc-spam"]);
     net.submit("r1", &[0]).run(500).expect(0..3, &["r1"]);
     // Replica 2 hears of nothing that happens and loses patience.
     net.rule(&[Kind::ViewChange, Kind::NewView], &[], &[2], None, Fate::Pass).drop(&[], &[], &[2]);

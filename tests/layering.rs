@@ -6,18 +6,19 @@ use std::path::{Path, PathBuf};
 
 /// Room, and the rooms it may import. Every room under `src/` has its line.
 const ARROWS: &[(&str, &[&str])] = &[
+    ("plant", &[]),
     ("types", &[]),
     ("proto", &[]),
     ("metrics", &[]),
     ("disk", &[]),
-    ("wal", &["disk"]),
+    ("wal", &["disk", "plant"]),
     ("header", &["types"]),
-    ("pbft", &["types", "header"]),
-    ("intake", &["types"]),
+    ("pbft", &["types", "header", "plant"]),
+    ("intake", &["types", "plant"]),
     ("crypto", &["types", "proto"]),
     ("msp", &["types", "proto", "crypto"]),
     ("policy", &["types", "proto", "crypto", "msp"]),
-    ("wire", &["types", "header", "proto", "crypto", "pbft"]),
+    ("wire", &["types", "header", "proto", "crypto", "pbft", "plant"]),
     ("channel_config", &["types", "header", "proto", "crypto", "msp", "policy", "wire"]),
     ("genesis", &["types", "header", "proto", "crypto", "msp", "policy", "wire", "channel_config"]),
     ("msg_processor", &["types", "header", "proto", "crypto", "msp", "policy", "wire", "channel_config"]),
@@ -28,6 +29,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         &[
             "types",
             "header",
+            "plant",
             "proto",
             "crypto",
             "wire",

@@ -6,10 +6,9 @@ mod net;
 
 use std::time::Duration;
 
-use net::{Net, settings};
-use sbft::types::{Place, View};
-use sbft_sim::byzantine::{Liar, Strategy};
-use sbft_sim::network::{Fate, Kind};
+use net::{Net, liar, settings};
+use sbft::types::View;
+use sbft_sim::network::{Delay, Fate, Kind};
 use sbft_sim::world::{Fault, Settings};
 
 fn stream(net: &mut Net, to: &[u16], count: usize) -> Vec<String> {
@@ -36,7 +35,7 @@ fn once(net: &mut Net, places: &[usize], names: &[String]) {
 fn case_70_a_stream_through_1_4_7_and_10_replicas_with_f_of_them_silent() {
     for n in [1, 4, 7, 10] {
         let f = (n - 1) / 3;
-        let silent = (n - f..n).map(|place| Liar::new(Place(place as u16), vec![Strategy::Silent])).collect();
+        let silent = (n - f..n).map(|place| liar(place as u16, &["silent"], &[])).collect();
         let mut net = Net::with(settings(n), silent);
         let to: Vec<u16> = (0..(n - f) as u16).collect();
         let names = stream(&mut net, &to, 40);
@@ -50,7 +49,8 @@ fn case_70_a_stream_through_1_4_7_and_10_replicas_with_f_of_them_silent() {
 fn case_73_duplicated_and_reordered_messages_change_nothing() {
     let mut settings = settings(4);
     settings.conditions.duplicate = 1.0;
-    settings.conditions.mean = Duration::from_millis(30);
+    settings.conditions.delay =
+        Delay::Exponential { least: Duration::from_millis(1), mean: Duration::from_millis(30) };
     let mut net = Net::with(settings, Vec::new());
     let names = stream(&mut net, &[0, 1, 2, 3], 20);
     net.run(6000);
@@ -61,7 +61,7 @@ fn case_73_duplicated_and_reordered_messages_change_nothing() {
 fn case_75_equivocation_to_every_set_of_victims() {
     for mask in 1..8u16 {
         let told: Vec<u16> = (1..4).filter(|place| mask >> (place - 1) & 1 == 1).collect();
-        let liar = Liar::new(Place(0), vec![Strategy::EquivocateHalves, Strategy::VoteForAll]).telling(&told);
+        let liar = liar(0, &["equivocate-halves", "vote-for-all"], &told);
         let mut net = Net::with(settings(4), vec![liar]);
         let names = stream(&mut net, &[1, 2, 3], 6);
         net.run(8000);
@@ -77,7 +77,7 @@ fn case_76_bad_proposals_are_refused_and_the_primary_deposed() {
     let mut deposed = 0;
     for seed in 0..12 {
         let settings = Settings { seed, ..settings(4) };
-        let mut net = Net::with(settings, vec![Liar::new(Place(0), vec![Strategy::BadProposals])]);
+        let mut net = Net::with(settings, vec![liar(0, &["bad-proposals"], &[])]);
         let names = stream(&mut net, &[1, 2, 3], 12);
         net.run(8000);
         once(&mut net, &[1, 2, 3], &names);
@@ -88,7 +88,7 @@ fn case_76_bad_proposals_are_refused_and_the_primary_deposed() {
 
 #[test]
 fn case_77_a_primary_that_never_proposes_is_deposed_in_time() {
-    let mut net = Net::with_liar(4, 0, &[Strategy::SilentPrimary]);
+    let mut net = Net::with_liar(4, 0, &["silent-primary"]);
     net.submit("r1", &[2]).run_until(2000, |net| (1..4).all(|place| net.blocks(place) == 1));
     net.expect(1..4, &["r1"]);
     assert!(net.view(1) >= 1);
@@ -98,7 +98,7 @@ fn case_77_a_primary_that_never_proposes_is_deposed_in_time() {
 fn case_78_a_primary_that_censors_one_origin_is_deposed() {
     for seed in 0..6 {
         let settings = Settings { seed, ..settings(4) };
-        let mut net = Net::with(settings, vec![Liar::new(Place(0), vec![Strategy::Censor])]);
+        let mut net = Net::with(settings, vec![liar(0, &["censor-origin"], &[])]);
         // The other origins keep it busy all the time, so that it is never silent; it goes for what
         // it passes over, and not only when the others have nothing left.
         let names = stream(&mut net, &[1, 2, 3], 600);
@@ -184,7 +184,7 @@ fn case_84_view_change_timeouts_grow_and_fall_back() {
 fn case_86_forged_and_borrowed_signatures_are_ignored() {
     for seed in 0..4 {
         let settings = Settings { seed, ..settings(4) };
-        let liar = Liar::new(Place(1), vec![Strategy::Forge, Strategy::Replay, Strategy::LyingBlocks]);
+        let liar = liar(1, &["forge", "replay-all", "lying-block"], &[]);
         let mut net = Net::with(settings, vec![liar]);
         net.drop_in_view(&[Kind::Commit], 0);
         let names = stream(&mut net, &[0, 2, 3], 12);
@@ -278,7 +278,7 @@ fn case_93_replicas_ahead_and_behind_at_a_view_change() {
 
 #[test]
 fn case_93_blocks_from_a_liar_are_not_believed() {
-    let mut net = Net::with_liar(4, 1, &[Strategy::LyingBlocks, Strategy::LyingStatus]);
+    let mut net = Net::with_liar(4, 1, &["lying-block", "lying-checkpoint"]);
     net.crash(3);
     let names = stream(&mut net, &[0, 2], 30);
     net.run(1000).restart(3).run(4000);
@@ -287,7 +287,7 @@ fn case_93_blocks_from_a_liar_are_not_believed() {
 
 #[test]
 fn a_liar_that_drips_blocks_does_not_hold_a_replica_back() {
-    let liar = Liar::new(Place(1), vec![Strategy::DripBlocks]);
+    let liar = liar(1, &["stall-transfer"], &[]);
     let mut net = Net::with(Settings::calm(1, 4), vec![liar]);
     net.crash(3);
     let names = stream(&mut net, &[0, 2], 120);

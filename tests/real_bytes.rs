@@ -4,7 +4,7 @@ use sbft::pbft::Record;
 use sbft::pbft::message::Message;
 use sbft::types::Era;
 use sbft::wire;
-use sbft_sim::schedule::{Plan, Show};
+use sbft_sim::plan::{Plan, Show};
 use sbft_sim::world::{Encodings, Through};
 
 fn message(message: &Message) -> Result<Message, String> {

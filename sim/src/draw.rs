@@ -47,6 +47,22 @@ pub enum Purpose {
     Lie,
     /// Where a replica's own clock starts.
     Clock,
+    /// What may trouble a schedule, and how much.
+    Profile,
+    /// Whether, and how long, a packet is kept back to be overtaken.
+    Reorder,
+    /// Which packet a full queue loses.
+    Victim,
+    /// Whether a link is clogged.
+    Clog,
+    /// When a replica leaves and comes back in a swizzle.
+    Swizzle,
+    /// Where a disk is damaged.
+    DiskFault,
+    /// How a clock's rate drifts.
+    Drift,
+    /// How the bytes of a fuzz corpus are changed.
+    Mutation,
 }
 
 /// The source of all draws of one run.

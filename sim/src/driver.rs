@@ -9,19 +9,28 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
+use sbft::consenter::sbft::rules;
+use sbft::disk::MemoryDisk;
+use sbft::intake::{Batch, Intake, IntakeInput, IntakeOutput};
 use sbft::pbft::{Input, Output, Replica, Role};
+use sbft::plant::Plant;
 use sbft::types::{Number, Time};
+use sbft::wire;
 
+use crate::disk::{BlockStore, Log};
 use crate::draw::Purpose;
-use crate::network::{Label, Packet, label};
+use crate::network::{Label, Packet, Ticket, label};
+use crate::plan::{CrashAt, Moment};
 use crate::signing;
-use crate::trace;
+use crate::trace::{self, What};
 use crate::violation::{Class, Violation};
-use crate::workload::{Source, index_of};
-use crate::world::{CrashWhen, Event, Promise, World};
+use crate::world::{CrashWhen, Event, Parcel, Promise, World, intake_config};
 
-/// Candidates that a source may cut at one instant; a run has fewer envelopes than this.
-const CUTS_AT_ONCE: u32 = 1000;
+/// An input and the event that it is the doing of; 0 for what is being dealt with.
+type Caused = (u64, Input);
+
+/// Candidates that an intake may cut at one instant; a run has fewer envelopes than this.
+const CUTS_AT_ONCE: usize = 1000;
 
 impl World {
     /// A body starts, or starts again, from what its disk holds.
@@ -30,23 +39,35 @@ impl World {
         let state = &mut self.bodies[body];
         state.incarnation += 1;
         let key = [body as u64, u64::from(state.incarnation)];
-        state.started = self.now;
-        state.skew = Duration::from_micros(draws.below(Purpose::Clock, &key, 10_000_000));
+        let shows = Duration::from_micros(draws.below(Purpose::Clock, &key, 10_000_000));
+        state.clock.restart(self.now, shows);
         state.tick = None;
-        state.sync_running = false;
+        state.syncing = None;
         state.block_sync_running = false;
-        state.source = Source::new(state.place, self.settings.config.outstanding, self.settings.cut_count);
-        for number in 1..=state.store.last().0 {
-            let block = state.store.block(Number(number)).expect("numbers up to the last are held");
-            state.source.committed(block.data.iter().filter_map(index_of));
-        }
+        state.intake_outputs.clear();
+        state.released.clear();
+        state.stalled.clear();
         let mut config = self.settings.config.clone();
         config.me = state.place;
+        let opened = state.store.open(config.domain.genesis).and_then(|()| {
+            let opened = state.log.open(state.place, state.store.height(), state.marked_new);
+            opened.map_err(|refusal| refusal.to_string())
+        });
+        let (role, records) = match opened {
+            Ok(opened) => opened,
+            Err(reason) => {
+                let verdict = self.checks.refused(&self.bodies[body], &reason);
+                self.fail(verdict);
+                return self.stop(body, reason);
+            }
+        };
+        state.marked_new = false;
+        state.role = role;
         config.role = state.role.clone();
         let tip = state.store.tip(config.domain.genesis, config.dedup_blocks);
         let records = match self.encodings.record {
-            None => state.log.records(),
-            Some(through) => match state.log.records().iter().map(through.0).collect() {
+            None => records,
+            Some(through) => match records.iter().map(through.0).collect() {
                 Ok(records) => records,
                 Err(text) => {
                     let text = format!("a log record does not survive its encoding: {text}");
@@ -56,16 +77,13 @@ impl World {
         };
         let local = state.local(self.now);
         let mut outputs = std::mem::take(&mut self.output_buffer);
-        self.trace.line(self.now, || {
-            format!(
-                "{} starts at {} with {} records",
-                trace::body(&self.bodies, body),
-                tip.number,
-                records.len()
-            )
-        });
+        self.trace.cause = self
+            .trace
+            .event(self.now, Some(body), || What::Start { number: tip.number.0, records: records.len() });
         let number = tip.number;
-        let lies = !self.bodies[body].is_honest();
+        let place = self.bodies[body].place;
+        self.bodies[body].intake = Intake::new(intake_config(&self.settings, place), tip.recent.clone());
+        let lies = self.bodies[body].lies();
         let recovered = guarded(lies, || Replica::recover(config, tip, records, local, &mut outputs));
         let Some(core) = recovered else {
             self.output_buffer = Vec::new();
@@ -83,7 +101,7 @@ impl World {
             return;
         }
         // What recovery read is on disk: the real driver syncs the block store when it opens it.
-        inputs.push_back(Input::BlocksDurable(number));
+        inputs.push_back((0, Input::BlocksDurable(number)));
         self.feed_all(body, inputs);
         for peer in 0..self.bodies.len() {
             if peer != body && self.bodies[peer].is_up() {
@@ -94,25 +112,47 @@ impl World {
 
     /// A body dies: what was not synced is lost, or some of it.
     pub(crate) fn crash(&mut self, body: usize) {
+        self.crash_for(body, None);
+    }
+
+    /// The same, and when it comes back, if that is not to be drawn.
+    pub(crate) fn crash_for(&mut self, body: usize, down_for: Option<Duration>) {
         if !self.bodies[body].is_up() {
             return;
         }
+        self.checks.crashes(&self.bodies[body]);
         let draws = self.draws;
         let state = &mut self.bodies[body];
         let key = [body as u64, u64::from(state.incarnation), state.ordinal];
-        let records = draws.below(Purpose::Torn, &key, state.log.unsynced() as u64 + 1) as usize;
-        let blocks = draws.below(Purpose::TornBlocks, &key, state.store.unsynced() as u64 + 1) as usize;
-        state.log.crash(records);
-        state.store.crash(blocks);
+        let of = (state.log.unsynced(), state.log.len(), state.store.unsynced(), state.store.last());
+        let mut count = 0;
+        let mut dice = |bound: u64| {
+            count += 1;
+            draws.below(Purpose::Torn, &[key[0], key[1], key[2], count], bound)
+        };
+        state.log.down(state.syncing.take(), &mut dice);
+        state.store.down();
+        state.disk.crash(&mut dice);
+        state.log.find();
+        state.store.find();
+        let records = (of.0 + state.log.len()).saturating_sub(of.1);
+        let blocks = (of.2 + state.store.last().0 as usize).saturating_sub(of.3.0 as usize);
+        self.trace.cause = self.trace.event(self.now, Some(body), || What::Crash {
+            records,
+            of_records: of.0,
+            blocks,
+            of_blocks: of.2,
+        });
         self.down(body);
-        let records = self.bodies[body].log.len();
-        let liar = self.bodies[body].liar.as_ref();
-        if let Some(kept) = liar.and_then(|liar| liar.rolls_back(draws, &key, records)) {
-            self.bodies[body].log.roll_back(kept);
+        if self.bodies[body].lies() {
+            let log = self.bodies[body].log.records();
+            if let Some(Some(other)) = self.on_stage(body, |liar, stage| liar.after_crash(stage, log)) {
+                self.bodies[body].log.replace(&other);
+            }
         }
-        if self.settings.restarts {
+        if self.settings.restarts || down_for.is_some() {
             let (low, high) = self.settings.restart;
-            let delay = draws.duration(Purpose::Restart, &key, low, high);
+            let delay = down_for.unwrap_or_else(|| draws.duration(Purpose::Restart, &key, low, high));
             self.schedule(delay, Event::Fault(crate::world::Fault::Restart(body)));
         }
     }
@@ -121,11 +161,43 @@ impl World {
     /// on it follows.
     pub(crate) fn wipe(&mut self, body: usize) {
         self.crash(body);
-        self.bodies[body].log.roll_back(0);
-        self.bodies[body].store.wipe();
+        let (domain, n) = (self.settings.config.domain, self.settings.n);
+        let state = &mut self.bodies[body];
+        state.disk = MemoryDisk::new();
+        state.log = Log::new(state.disk.clone(), domain, n).planted(self.settings.config.plants);
+        state.store = BlockStore::new(state.disk.clone(), n);
+        state.marked_new = false;
+        // Whatever was wrong with the old disk is gone with it.
+        let was_stopped = state.failed.take().is_some();
+        state.damaged = false;
+        state.suspect_disk = false;
+        state.slow_disk = Duration::ZERO;
         self.bodies[body].role = Role::Follower("its log is empty and nobody marked it as new".to_owned());
         let place = self.bodies[body].place;
+        self.trace.event(self.now, Some(body), || What::Wipe);
         self.checks.wiped(place);
+        if was_stopped {
+            let (low, high) = self.settings.restart;
+            let key = [body as u64, u64::from(self.bodies[body].incarnation)];
+            let delay = self.draws.duration(Purpose::Restart, &key, low, high);
+            self.schedule(delay, Event::Fault(crate::world::Fault::Restart(body)));
+        }
+    }
+
+    /// A body stops because its disk failed it, or does not start: it stays down until somebody
+    /// gives it another disk.
+    pub(crate) fn stop(&mut self, body: usize, reason: String) {
+        self.trace.event(self.now, Some(body), || What::Stopped { reason: reason.clone() });
+        self.check_stop(body, &reason);
+        let state = &mut self.bodies[body];
+        state.syncing = None;
+        state.log.down(None, &mut |_| 0);
+        state.store.down();
+        state.disk.kill();
+        state.failed = Some(reason);
+        if self.bodies[body].is_up() {
+            self.down(body);
+        }
     }
 
     fn down(&mut self, body: usize) {
@@ -135,8 +207,8 @@ impl World {
         state.outbox.clear();
         state.held.clear();
         state.unread.clear();
+        state.frozen = None;
         let place = state.place;
-        self.trace.line(self.now, || format!("{} is down", trace::body(&self.bodies, body)));
         self.checks.went_down(place);
         for peer in 0..self.bodies.len() {
             if peer != body && self.bodies[peer].is_up() {
@@ -146,28 +218,31 @@ impl World {
     }
 
     fn kill_liar(&mut self, body: usize) {
-        self.trace
-            .line(self.now, || format!("{}'s own core refused its lies", trace::body(&self.bodies, body)));
+        self.trace.event(self.now, Some(body), || What::Stumbled);
         if let Some(liar) = &mut self.bodies[body].liar {
             liar.dies();
         }
+        self.bodies[body].frozen = None;
         self.bodies[body].core = None;
         self.bodies[body].incarnation += 1;
     }
 
     /// Feeds one input to a body's core and carries out what comes of it.
     pub(crate) fn feed(&mut self, body: usize, input: Input) {
-        self.feed_all(body, VecDeque::from([input]));
+        self.feed_all(body, VecDeque::from([(0, input)]));
     }
 
-    fn feed_all(&mut self, body: usize, mut inputs: VecDeque<Input>) {
+    fn feed_all(&mut self, body: usize, mut inputs: VecDeque<Caused>) {
         let mut outputs = std::mem::take(&mut self.output_buffer);
-        while let Some(input) = inputs.pop_front() {
+        while let Some((cause, input)) = inputs.pop_front() {
+            if cause != 0 {
+                self.trace.cause = cause;
+            }
             if self.violation.is_some() {
                 break;
             }
             let now = self.bodies[body].local(self.now);
-            let lies = !self.bodies[body].is_honest();
+            let lies = self.bodies[body].lies();
             let Some(mut core) = self.bodies[body].core.take() else { break };
             if guarded(lies, || core.step(now, input, &mut outputs)).is_none() {
                 outputs = Vec::new();
@@ -186,22 +261,25 @@ impl World {
         self.output_buffer = outputs;
         if self.bodies[body].is_up() {
             self.begin_sync(body);
-            self.cut(body);
             self.arm(body);
+        }
+        if let Some(coverage) = &mut self.coverage {
+            coverage.see(body, &self.bodies[body]);
         }
     }
 
     /// Carries out outputs in order. False when the body died on the way.
-    fn carry_out(&mut self, body: usize, outputs: &mut Vec<Output>, inputs: &mut VecDeque<Input>) -> bool {
+    fn carry_out(&mut self, body: usize, outputs: &mut Vec<Output>, inputs: &mut VecDeque<Caused>) -> bool {
         for output in outputs.drain(..) {
             if self.dies_here(body) {
                 return false;
             }
             self.carry_out_one(body, output);
-            if self.violation.is_some() {
+            if self.violation.is_some() || !self.bodies[body].is_up() {
                 return false;
             }
         }
+        self.settle_intake(body, inputs);
         self.release(body, inputs)
     }
 
@@ -209,14 +287,14 @@ impl World {
         let place = self.bodies[body].place;
         match output {
             Output::Persist(record) => {
-                self.trace.line(self.now, || {
-                    let record = trace::record(&record, &self.workload);
-                    format!("{} logs {record}", trace::body(&self.bodies, body))
+                self.trace.event(self.now, Some(body), || What::Persist {
+                    record: trace::record(&record, &self.workload),
                 });
+                let verdict = self.checks.persisted(&self.bodies[body], &record);
+                self.fail(verdict);
                 self.bodies[body].log.append(record);
             }
             Output::Broadcast(unsigned) => self.promise(body, Promise::Broadcast(unsigned)),
-            Output::Send(to, unsigned) => self.promise(body, Promise::Send(to, unsigned)),
             Output::Repeat(to, message) => self.promise(body, Promise::Repeat(to, message)),
             Output::Tell(to, message) => self.say(body, message, &[to]),
             Output::TellAll(message) => {
@@ -231,26 +309,24 @@ impl World {
             Output::CommitBlock(block) => self.commit(body, block),
             Output::Validate(candidate) => self.begin_check(body, candidate.origin, candidate),
             Output::Release { origin, digest } => {
-                self.trace.line(self.now, || {
-                    format!("{} releases {digest} of {origin}", trace::body(&self.bodies, body))
+                self.trace.event(self.now, Some(body), || What::Release {
+                    digest: digest.to_string(),
+                    origin: origin.0,
                 });
-                if origin == place {
-                    self.bodies[body].source.release(&digest);
-                } else {
+                self.bodies[body].released.push(digest);
+                if origin != place {
                     self.room_for(body, origin, &digest);
                 }
             }
             Output::Accuse(offence) => {
-                self.trace.line(self.now, || {
-                    format!("{} accuses: {}", trace::body(&self.bodies, body), trace::offence(&offence))
-                });
-                let honest = self.bodies[body].is_honest();
-                let verdict = self.checks.accused(honest, place, &offence);
+                self.trace.event(self.now, Some(body), || What::accuse(&offence));
+                let verdict = self.checks.accused(body, &self.bodies[body], &offence);
                 self.fail(verdict);
             }
             Output::Note(note) => {
-                let text = trace::note(&note, &self.bodies[body].store, &self.workload);
-                self.trace.said(self.now, body, &self.bodies, text);
+                self.trace.event(self.now, Some(body), || {
+                    trace::note(&note, &self.bodies[body].store, &self.workload)
+                });
                 let verdict = self.checks.noted(&self.bodies[body], &note);
                 self.fail(verdict);
             }
@@ -258,21 +334,16 @@ impl World {
     }
 
     fn commit(&mut self, body: usize, block: Arc<sbft::types::CommittedBlock>) {
-        self.trace.line(self.now, || {
-            format!(
-                "{} commits {} {} {} [{}]",
-                trace::body(&self.bodies, body),
-                block.number(),
-                block.certificate.view,
-                sbft::header::header_hash(&block.certificate.header),
-                self.workload.names(&block.data)
-            )
-        });
+        self.trace.event(self.now, Some(body), || What::append(&block, &self.workload));
         let verdict = self.checks.committed(&self.bodies[body], &block, &self.workload);
         self.fail(verdict);
         let state = &mut self.bodies[body];
-        state.source.committed(block.data.iter().filter_map(index_of));
-        state.store.append(block);
+        let now = state.local(self.now);
+        let committed = IntakeInput::Committed(block.clone());
+        state.intake.step(now, committed, &mut state.intake_outputs);
+        if let Err(error) = state.store.append(block) {
+            return self.stop(body, error.to_string());
+        }
         if !state.block_sync_running {
             self.begin_block_sync(body);
         }
@@ -285,13 +356,21 @@ impl World {
         let number = state.store.last();
         let incarnation = state.incarnation;
         let key = [body as u64, u64::from(incarnation), number.0];
-        let delay = self.draws.duration(Purpose::BlockSync, &key, low, high);
+        let delay = self.draws.duration(Purpose::BlockSync, &key, low, high) + self.bodies[body].slow_disk;
         self.schedule(delay, Event::BlockSyncDone { body, incarnation, number });
     }
 
     pub(crate) fn blocks_synced(&mut self, body: usize, number: Number) {
-        self.bodies[body].store.sync_done(number);
-        self.bodies[body].block_sync_running = false;
+        let state = &mut self.bodies[body];
+        state.block_sync_running = false;
+        let synced = state.store.sync();
+        self.trace.cause =
+            self.trace.event_from(0, self.now, Some(body), || What::BlockSync { number: number.0 });
+        // What was appended meanwhile is synced with the rest.
+        let number = match synced {
+            Ok(number) => number,
+            Err(error) => return self.stop(body, error.to_string()),
+        };
         self.feed(body, Input::BlocksDurable(number));
         if !self.bodies[body].is_up() {
             return;
@@ -309,15 +388,17 @@ impl World {
     fn compact(&mut self, body: usize, key: &[u64; 3]) {
         let Some(core) = &self.bodies[body].core else { return };
         let live = core.live_records();
-        if self.dies_here(body) {
-            let kept = self.draws.below(Purpose::Torn, key, live.len() as u64 + 1) as usize;
-            self.bodies[body].log.compact_torn(live, kept);
-            return;
+        let durable = self.bodies[body].store.durable();
+        let (dies, down_for) = self.point(body);
+        if dies {
+            let at = self.draws.below(Purpose::Torn, key, 12);
+            self.bodies[body].log.compact_torn(&live, durable, at);
+            return self.crash_for(body, down_for);
         }
-        self.trace.line(self.now, || {
-            format!("{} compacts its log to {} records", trace::body(&self.bodies, body), live.len())
-        });
-        self.bodies[body].log.compact(live);
+        self.trace.event(self.now, Some(body), || What::Compact { records: live.len() });
+        if let Err(error) = self.bodies[body].log.compact(live, durable) {
+            return self.stop(body, error.to_string());
+        }
         let verdict = self.checks.disk_changed(&self.bodies[body]);
         self.fail(verdict);
         let mut inputs = VecDeque::new();
@@ -328,40 +409,61 @@ impl World {
 
     /// One more point at which this body may die; whether it did.
     fn dies_here(&mut self, body: usize) -> bool {
+        let (dies, down_for) = self.point(body);
+        if dies {
+            self.crash_for(body, down_for);
+        }
+        dies
+    }
+
+    /// Goes on to the next point at which this body may die; whether it should, and for how long.
+    fn point(&mut self, body: usize) -> (bool, Option<Duration>) {
         self.bodies[body].ordinal += 1;
         let ordinal = self.bodies[body].ordinal;
         let planned = !self.crash_points.is_empty() && self.crash_points.contains(&(body, ordinal));
+        let down_for = planned.then(|| self.down_for.remove(&(body, ordinal))).flatten();
         let rate = self.settings.crash_rate;
         let drawn =
             rate > 0.0 && !self.healed && self.draws.chance(Purpose::Crash, &[body as u64, ordinal], rate);
-        if planned || drawn {
-            self.crash(body);
+        if drawn && let Some(crashes) = &mut self.crashed_by_chance {
+            crashes.push(CrashAt { body, moment: Moment::Output(ordinal), down_for: None });
         }
-        planned || drawn
+        (planned || drawn, down_for)
     }
 
     fn promise(&mut self, body: usize, promise: Promise) {
         let position = self.bodies[body].log.end();
-        self.bodies[body].outbox.push_back((position, promise));
+        if self.settings.config.plants.has(Plant::OwnVoteBeforeDurable)
+            && let Promise::Broadcast(unsigned) = &promise
+        {
+            let message = self.keys.seal(self.bodies[body].place, unsigned.clone(), position);
+            let packet = Packet::Message(self.letter(message));
+            let parcel = Parcel { from: body, to: body, packet, sent: 0, ticket: Ticket::SURE };
+            self.schedule(Duration::ZERO, Event::Deliver(parcel));
+        }
+        self.bodies[body].outbox.push_back((position, promise, self.trace.cause));
     }
 
     fn begin_sync(&mut self, body: usize) {
         let state = &mut self.bodies[body];
-        if state.sync_running || state.log.unsynced() == 0 {
+        if state.syncing.is_some() || state.log.unsynced() == 0 {
             return;
         }
-        state.sync_running = true;
         let position = state.log.end();
+        state.syncing = Some(position);
         let incarnation = state.incarnation;
         let (low, high) = self.settings.sync;
         let key = [body as u64, u64::from(incarnation), position];
-        let delay = self.draws.duration(Purpose::Sync, &key, low, high);
+        let delay = self.draws.duration(Purpose::Sync, &key, low, high) + self.bodies[body].slow_disk;
         self.schedule(delay, Event::SyncDone { body, incarnation, position });
     }
 
     pub(crate) fn log_synced(&mut self, body: usize, position: u64) {
-        self.bodies[body].log.sync_done(position);
-        self.bodies[body].sync_running = false;
+        self.trace.cause = self.trace.event_from(0, self.now, Some(body), || What::Sync { position });
+        self.bodies[body].syncing = None;
+        if let Err(error) = self.bodies[body].log.sync(position) {
+            return self.stop(body, error.to_string());
+        }
         let mut inputs = VecDeque::new();
         if self.release(body, &mut inputs) {
             self.feed_all(body, inputs);
@@ -369,26 +471,27 @@ impl World {
     }
 
     /// Lets out every promise whose records are synced. False when the body died on the way.
-    fn release(&mut self, body: usize, inputs: &mut VecDeque<Input>) -> bool {
+    fn release(&mut self, body: usize, inputs: &mut VecDeque<Caused>) -> bool {
+        let dealt_with = self.trace.cause;
         let durable = self.bodies[body].log.durable();
-        while self.bodies[body].outbox.front().is_some_and(|(position, _)| *position <= durable) {
+        while self.bodies[body].outbox.front().is_some_and(|(position, ..)| *position <= durable) {
             if self.dies_here(body) {
                 return false;
             }
-            let Some((_, promise)) = self.bodies[body].outbox.pop_front() else { break };
+            let Some((_, promise, cause)) = self.bodies[body].outbox.pop_front() else { break };
+            self.trace.cause = cause;
             let place = self.bodies[body].place;
             let nonce = self.draws.bits(Purpose::Nonce, &[body as u64, self.bodies[body].ordinal]);
             let (message, to, own) = match promise {
                 Promise::Broadcast(unsigned) => {
                     (self.keys.seal(place, unsigned, nonce), self.others(place), true)
                 }
-                Promise::Send(to, unsigned) => (self.keys.seal(place, unsigned, nonce), vec![to], false),
                 Promise::Repeat(to, message) => (message, vec![to], false),
             };
             let label = label(&message, &self.settings.config.domain.genesis);
             let crash = self.crash_planned(body, &label);
-            if crash.as_ref().is_some_and(|when| !when.after) {
-                self.crash(body);
+            if let Some(when) = crash.as_ref().filter(|when| !when.after) {
+                self.crash_for(body, when.down_for);
                 return false;
             }
             if self.bodies[body].is_honest() {
@@ -399,15 +502,20 @@ impl World {
                 }
             }
             if own {
-                self.trace.promised(self.now, body, &self.bodies, &message, &self.workload);
-                inputs.push_back(Input::Message { from: place, message: signing::own(message.clone()) });
+                self.trace.promised(cause, self.now, body, &message);
+                let own = self
+                    .trace
+                    .event(self.now, Some(body), || What::Own { message: trace::about_own(&message, label) });
+                inputs
+                    .push_back((own, Input::Message { from: place, message: signing::own(message.clone()) }));
             }
             self.say(body, message, &to);
-            if crash.is_some() {
-                self.crash(body);
+            if let Some(when) = crash {
+                self.crash_for(body, when.down_for);
                 return false;
             }
         }
+        self.trace.cause = dealt_with;
         true
     }
 
@@ -422,45 +530,114 @@ impl World {
         Some(self.crash_when.remove(which))
     }
 
-    /// Cuts candidates while there is room, for this replica's own core and all others.
-    pub(crate) fn cut(&mut self, body: usize) {
-        if std::mem::replace(&mut self.bodies[body].cutting, true) {
-            return;
-        }
-        let mut cuts = 0;
-        while self.bodies[body].is_up()
-            && self.violation.is_none()
-            && let Some(candidate) = self.bodies[body].source.cut()
+    /// Gives the envelopes that wait to the intake, as far as its pool has room.
+    pub(crate) fn offer(&mut self, body: usize) {
+        let state = &mut self.bodies[body];
+        let now = state.local(self.now);
+        while state.intake.has_room()
+            && let Some((index, envelope)) = state.stalled.pop_front()
         {
-            cuts += 1;
-            if cuts > CUTS_AT_ONCE && self.bodies[body].is_honest() {
-                let place = self.bodies[body].place;
-                let text = format!("{place} lets its candidates go as fast as it cuts them");
-                self.fail(Err(Violation::new(Class::Storm, "candidates", text)));
+            let id = envelope.id;
+            state.intake.step(now, IntakeInput::Envelopes(vec![envelope]), &mut state.intake_outputs);
+            if state.intake_outputs.contains(&IntakeOutput::Accepted(id)) {
+                self.checks.accepted(state.place, state.incarnation, index, &id);
             }
-            let place = self.bodies[body].place;
-            self.trace.line(self.now, || {
-                let names = self.workload.names(&candidate.envelopes);
-                format!("{} cuts {} [{names}]", trace::body(&self.bodies, body), candidate.digest)
-            });
-            for to in self.others(place) {
-                self.post(body, to, Packet::Candidate(candidate.clone()));
+        }
+    }
+
+    /// Works off what the intake wants, when no input of the core led to it.
+    pub(crate) fn settle(&mut self, body: usize) {
+        let mut inputs = VecDeque::new();
+        self.settle_intake(body, &mut inputs);
+        self.feed_all(body, inputs);
+    }
+
+    /// Tells the intake what the core released and does what it asks for. What it cuts comes
+    /// before all other inputs.
+    fn settle_intake(&mut self, body: usize, inputs: &mut VecDeque<Caused>) {
+        let mut own = Vec::new();
+        loop {
+            let state = &mut self.bodies[body];
+            let now = state.local(self.now);
+            for digest in state.released.drain(..) {
+                state.intake.step(now, IntakeInput::Released(digest), &mut state.intake_outputs);
             }
-            if let Some(verified) = signing::verified_candidate(&self.workload, &candidate) {
-                let config_sequence = self.settings.config.config_sequence;
-                self.feed(body, Input::Candidate { from: place, candidate: verified, config_sequence });
+            if !state.stalled.is_empty() {
+                self.offer(body);
             }
-            if cuts > CUTS_AT_ONCE {
+            let mut outputs = std::mem::take(&mut self.bodies[body].intake_outputs);
+            if outputs.is_empty() {
                 break;
             }
+            for output in outputs.drain(..) {
+                match output {
+                    IntakeOutput::Cut(batch) => own.extend(self.cut(body, batch)),
+                    IntakeOutput::Revalidate(envelopes) => {
+                        for (id, frame) in envelopes {
+                            let valid = self.workload.revalidate(frame);
+                            let config_sequence = self.workload.config_sequence();
+                            let input = IntakeInput::Revalidated { id, config_sequence, valid };
+                            let state = &mut self.bodies[body];
+                            state.intake.step(now, input, &mut state.intake_outputs);
+                        }
+                    }
+                    // Answers to clients, who do not listen here.
+                    IntakeOutput::Accepted(_)
+                    | IntakeOutput::Duplicate { .. }
+                    | IntakeOutput::Full(_)
+                    | IntakeOutput::Done { .. }
+                    | IntakeOutput::Dropped(_) => {}
+                }
+            }
+            if self.bodies[body].intake_outputs.is_empty() {
+                self.bodies[body].intake_outputs = outputs; // its room, for the next time
+            }
+            if own.len() > CUTS_AT_ONCE && self.bodies[body].is_honest() {
+                let place = self.bodies[body].place;
+                let text = format!("{place} lets its candidates go as fast as it cuts them");
+                return self.fail(Err(Violation::new(Class::Storm, "candidates", text)));
+            }
         }
-        self.bodies[body].cutting = false;
+        for input in own.into_iter().rev() {
+            inputs.push_front(input);
+        }
+    }
+
+    /// Makes a candidate of a batch, and sends it to all others; gives the input for the core.
+    fn cut(&mut self, body: usize, batch: Batch) -> Option<Caused> {
+        let place = self.bodies[body].place;
+        let sequence = batch.sequence;
+        let candidate = match wire::candidate::encode(place, sequence, batch.envelopes) {
+            Ok(candidate) => Arc::new(candidate),
+            Err(error) => {
+                let text =
+                    format!("{place} cuts a batch of accepted envelopes that is no candidate: {error}");
+                self.fail(Err(Violation::new(Class::Safety, "encoding", text)));
+                return None;
+            }
+        };
+        let state = &mut self.bodies[body];
+        let now = state.local(self.now);
+        let own = IntakeInput::Own { sequence, digest: candidate.digest };
+        state.intake.step(now, own, &mut state.intake_outputs);
+        let dealt_with = self.trace.cause;
+        let cut = self.trace.event(self.now, Some(body), || What::cut(&candidate, &self.workload));
+        self.trace.cause = cut;
+        for to in self.others(place) {
+            self.post(body, to, Packet::Candidate(candidate.clone()));
+        }
+        self.trace.cause = dealt_with;
+        let config_sequence = batch.config_sequence;
+        let candidate = rules::vouch_own(candidate, config_sequence);
+        Some((cut, Input::Candidate { from: place, candidate, config_sequence }))
     }
 
     /// Sees to it that a tick comes when the core wants one.
     pub(crate) fn arm(&mut self, body: usize) {
         let state = &self.bodies[body];
-        let Some(deadline) = state.core.as_ref().and_then(|core| core.next_deadline()) else { return };
+        let Some(core) = &state.core else { return };
+        let deadlines = [core.next_deadline(), state.intake.next_deadline()];
+        let Some(deadline) = deadlines.into_iter().flatten().min() else { return };
         let micros = state.global(deadline).0.as_nanos().div_ceil(1000) as u64;
         let at = Time(Duration::from_micros(micros)).max(self.now);
         if state.tick.is_none_or(|tick| at < tick) {

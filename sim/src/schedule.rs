@@ -1,99 +1,162 @@
 //! Random schedules: everything about a run, drawn from one seed.
 //!
-//! Swarm testing: each family of faults is off in about half of the runs, and its strength is
-//! drawn over orders of magnitude, because a mix of everything at once hides what each part
-//! alone would show. A run has a time of chaos; then the network heals, liars go on lying, and
+//! The seed gives a [`Profile`] (what troubles the run, and how much), and the profile and the
+//! seed give a [`Plan`]. A run has a time of chaos; then the network heals, liars go on lying, and
 //! within a computed bound everything that is owed must commit everywhere.
+//!
+//! A schedule can also grow out of another, by mutations: [`Name`] has them all, so that the name
+//! alone reproduces the schedule, whatever search came upon it.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+mod weather;
+
+use std::fmt;
+use std::str::FromStr;
 use std::time::Duration;
 
-use sbft::pbft::plant::Plant;
-use sbft::pbft::{Config, Role};
-use sbft::types::{Place, Time};
+use sbft::types::{Number, Place, Time, View};
 
-use crate::byzantine::{Liar, Strategy};
-use crate::checks::Seen;
-use crate::draw::{Draws, Purpose};
-use crate::network::Conditions;
-use crate::violation::{Class, Violation};
-use crate::world::{Encodings, Fault, Settings, World, default_config};
+use crate::byzantine::{AttackSpec, Family, Span, Trigger, catalogue};
+use crate::channel::Signatures;
+use crate::disk::DiskFault;
+use crate::draw::{Draws, Purpose, mix};
+use crate::network::Kind;
+use crate::plan::{CrashAt, Moment, Plan, Submission};
+use crate::swarm::profile::{Choice, Knob, Profile};
+use crate::world::{Fault, Settings, default_config};
 
-/// A client's envelope on its way to one replica.
-#[derive(Clone, Debug)]
-pub struct Submission {
-    /// When.
-    pub at: Time,
-    /// To whom.
-    pub place: Place,
-    /// Which envelope.
-    pub index: u64,
-    /// In which bytes: the same request may come in several.
-    pub variant: u8,
+/// Mutations that one name can hold. Further ones would be no nearer to their ancestor than a
+/// fresh seed, and names must stay short enough to be copied.
+pub const MOST_MUTATIONS: usize = 6;
+
+/// What a schedule is called: a seed, and the mutations that led from its schedule to this one.
+/// Written `42`, `0x5eed`, `42+1f` (decimal or hexadecimal seed, hexadecimal mutations).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Name {
+    seed: u64,
+    mutations: Vec<u32>,
 }
 
-/// A whole run, explicit enough that any part can be taken away.
-#[derive(Clone, Debug)]
-pub struct Plan {
-    /// The network and its replicas.
-    pub settings: Settings,
-    /// Who lies, and how.
-    pub liars: Vec<(Place, Vec<Strategy>)>,
-    /// Places with two bodies that share a key.
-    pub twins: Vec<Place>,
-    /// What happens from outside.
-    pub faults: Vec<(Time, Fault)>,
-    /// What clients submit.
-    pub submissions: Vec<Submission>,
-    /// When the network heals.
-    pub heal_at: Time,
-    /// How long after healing (or after the last submission) everything must be settled.
-    pub patience: Duration,
-}
+impl Name {
+    /// The schedule of a seed.
+    pub fn of(seed: u64) -> Self {
+        Self { seed, mutations: Vec::new() }
+    }
 
-/// How a run went.
-#[derive(Clone, Debug)]
-pub struct Report {
-    /// The check that failed.
-    pub violation: Option<Violation>,
-    /// Events carried out.
-    pub events: u64,
-    /// Virtual time at the end.
-    pub ended: Time,
-    /// Virtual time after healing (or the last submission) at which all was settled.
-    pub settled_after: Duration,
-    /// Hash of all events.
-    pub hash: u64,
-    /// What happened at least once.
-    pub seen: Seen,
-}
+    /// The schedule that grows out of this one by one more mutation; none if it has too many.
+    pub fn mutated(&self, mutation: u32) -> Option<Self> {
+        let mut child = self.clone();
+        child.mutations.push(mutation);
+        (child.mutations.len() <= MOST_MUTATIONS).then_some(child)
+    }
 
-impl Report {
-    /// The process's exit code for this run.
-    pub fn exit_code(&self) -> i32 {
-        self.violation.as_ref().map_or(0, |violation| violation.class.exit_code())
+    /// It grew out of another one.
+    pub fn is_mutated(&self) -> bool {
+        !self.mutations.is_empty()
+    }
+
+    /// The seed that it began with.
+    pub fn seed(&self) -> u64 {
+        self.seed
     }
 }
 
-/// What a run shows while it goes on.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Show {
-    /// Print a line per event.
-    pub print: bool,
-    /// Encodings that messages and records go through.
-    pub encodings: Encodings,
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.seed)?;
+        self.mutations.iter().try_for_each(|mutation| write!(f, "+{mutation:x}"))
+    }
 }
 
-/// After the network heals, how long it may take until everything owed is committed everywhere.
-///
-/// Timers may stand at their cap when it heals. In the worst case all f liars are primaries in
-/// a row, and each costs a complain timeout until it is suspected and a view-change timeout
-/// until it is given up; a replica that just missed a view change goes round once more. The
-/// last part is for catching up: statuses, and blocks in ranges.
-pub fn liveness_bound(config: &Config) -> Duration {
-    let f = (config.n as u32 - 1) / 3;
-    let one_view = config.complain_timeout + config.view_change_timeout_cap * 2;
-    one_view * 2 * (f + 1) + config.status_interval * 40 + Duration::from_secs(2)
+impl FromStr for Name {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || {
+            format!("`{text}` is no seed; give a number below 2^64 like 42 or 0x5eed, or a name like 42+1f3a")
+        };
+        let mut parts = text.split('+');
+        let seed = parts.next().unwrap_or_default();
+        let seed = match seed.strip_prefix("0x") {
+            Some(digits) => u64::from_str_radix(digits, 16),
+            None => seed.parse(),
+        };
+        let mutations: Result<Vec<u32>, _> = parts.map(|part| u32::from_str_radix(part, 16)).collect();
+        match (seed, mutations) {
+            (Ok(seed), Ok(mutations)) if mutations.len() <= MOST_MUTATIONS => Ok(Self { seed, mutations }),
+            _ => Err(wrong()),
+        }
+    }
+}
+
+/// Everything that fixes a schedule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Schedule {
+    /// Its name.
+    pub name: Name,
+    /// What profiles it may have.
+    pub choice: Choice,
+    /// Replicas; drawn (mostly 4) if none.
+    pub n: Option<usize>,
+}
+
+impl Schedule {
+    /// The schedule of a seed, among all.
+    pub fn of(seed: u64) -> Self {
+        Self { name: Name::of(seed), choice: Choice::default(), n: None }
+    }
+
+    /// The seed of its draws and its profile, with all mutations applied.
+    fn profile(&self) -> (u64, Profile) {
+        let mut seed = self.name.seed;
+        let mut profile = Profile::draw(Draws::new(seed), &self.choice);
+        for mutation in &self.name.mutations {
+            let draws = Draws::new(mix(seed, u64::from(*mutation)));
+            profile = profile.mutated(draws, &self.choice);
+            // Half of them keep everything else as it was, the others only the profile.
+            if draws.chance(Purpose::Profile, &[8], 0.5) {
+                seed = draws.bits(Purpose::Profile, &[9]);
+            }
+        }
+        (seed, profile)
+    }
+
+    /// The run.
+    pub fn plan(&self) -> Plan {
+        let (seed, profile) = self.profile();
+        let dice = Dice { draws: Draws::new(seed) };
+        let n = self.n.unwrap_or_else(|| match dice.below("n", 0, 32) {
+            0 => 1,
+            1 => 5,
+            2 => 7,
+            3 => 10,
+            _ => 4,
+        });
+        dice.plan(seed, n, &profile)
+    }
+
+    /// The options of `sbft-sim run` that mean this schedule.
+    pub fn options(&self) -> String {
+        let mut options = format!("--seed {}", self.name);
+        if self.choice != Choice::default() {
+            options += &format!(" --profile {}", self.choice);
+        }
+        if let Some(n) = self.n {
+            options += &format!(" --n {n}");
+        }
+        options
+    }
+}
+
+impl Plan {
+    /// The schedule of `seed`.
+    pub fn draw(seed: u64) -> Self {
+        Schedule::of(seed).plan()
+    }
+
+    /// The schedule of `seed` for `n` replicas.
+    pub fn draw_with(seed: u64, n: usize) -> Self {
+        Schedule { n: Some(n), ..Schedule::of(seed) }.plan()
+    }
 }
 
 struct Dice {
@@ -114,347 +177,250 @@ impl Dice {
         self.draws.duration(Purpose::Plan, &[name(what), which], low, high)
     }
 
-    /// Between two numbers, each order of magnitude as likely as the others.
-    fn scale(&self, what: &str, low: f64, high: f64) -> f64 {
-        let steps = 32;
-        let step = self.below(what, 0, steps + 1);
-        // The 32nd root, multiplied up: no logarithm, whose last bit differs between platforms.
-        let mut ratio = high / low;
-        for _ in 0..5 {
-            ratio = ratio.sqrt();
+    fn plan(&self, seed: u64, n: usize, profile: &Profile) -> Plan {
+        let heal_at = Time(self.millis("heal", 0, 1500, 3500));
+        let settings = self.settings(seed, n, profile);
+        let (liars, twins) = self.liars(n, profile);
+        let mut faults = self.partitions(n, heal_at, profile);
+        faults.extend(self.links(n, heal_at, profile));
+        faults.extend(self.clocks(n, heal_at, profile));
+        for which in 0..profile.count(Knob::Crashes) {
+            let body = self.below("crash body", which, n as u64) as usize;
+            faults.push((Time(self.millis("crash at", which, 50, 3000)).min(heal_at), Fault::Crash(body)));
         }
-        (0..step).fold(low, |value, _| value * ratio)
+        if profile.has(Knob::AllCrash) {
+            let at = Time(self.millis("all crash at", 0, 300, 3000)).min(heal_at);
+            faults.extend((0..n).map(|body| (at, Fault::Crash(body))));
+        }
+        // A replica that lost its disk is one of the f.
+        let f = (n - 1) / 3;
+        if f > liars.len() + twins.len() && profile.has(Knob::Wipe) {
+            let body = (0..n as u64)
+                .map(|which| self.below("wipe body", which, n as u64) as usize)
+                .find(|body| liars.iter().map(|(place, _)| place).chain(&twins).all(|p| p.index() != *body));
+            if let Some(body) = body {
+                let at = Time(self.millis("wipe at", 0, 100, 3000)).min(heal_at);
+                // Lost altogether, or broken in one of many ways and perhaps restarted on it.
+                if self.chance("disk fault", 0, 0.6) {
+                    let which = self.below("disk fault", 1, DiskFault::NAMES.len() as u64);
+                    faults.push((at, Fault::Disk(body, DiskFault::NAMES[which as usize].0)));
+                    if self.chance("disk restart", 0, 0.5) {
+                        let then = at.after(Duration::from_millis(1 + self.below("disk restart", 1, 600)));
+                        faults.push((then.min(heal_at), Fault::Crash(body)));
+                    }
+                } else {
+                    faults.push((at, Fault::Wipe(body)));
+                }
+            }
+        }
+        let submissions = self.submissions(n, heal_at, profile);
+        let crashes = self.crashes(n, profile);
+        let cuts = self.cuts(n, profile);
+        let quiet = Plan::quiet(settings, heal_at);
+        let patience = self.with_slow_clocks(quiet.patience, profile);
+        Plan { liars, twins, faults, crashes, cuts, submissions, patience, ..quiet }
+    }
+
+    fn settings(&self, seed: u64, n: usize, profile: &Profile) -> Settings {
+        let mut config = default_config(n);
+        config.window = profile.count(Knob::Window).max(1);
+        config.dedup_blocks = profile.count(Knob::Dedup).max(config.window * 2);
+        config.outstanding = profile.count(Knob::Outstanding).max(1) as usize;
+        config.max_message_count = profile.count(Knob::MessageCount).max(1) as u32;
+        if let Some(share) = profile.value(Knob::Impatience) {
+            config.complain_timeout = share_of(config.complain_timeout, share);
+            config.view_change_timeout = share_of(config.view_change_timeout, share);
+        }
+        Settings {
+            sync: match profile.value(Knob::SlowSync) {
+                Some(longest) => (Duration::from_millis(1), millis(longest)),
+                None => (Duration::from_micros(50), Duration::from_millis(3)),
+            },
+            block_sync: (Duration::from_millis(1), millis(profile.strength(Knob::BlockSync))),
+            validate: (Duration::from_micros(20), Duration::from_millis(1)),
+            restart: (Duration::from_millis(5), self.millis("restart", 0, 20, 1200)),
+            crash_rate: profile.strength(Knob::CrashRate),
+            compact_rate: profile.strength(Knob::Compact),
+            cut_count: 1 + self.below("cut count", 0, u64::from(config.max_message_count)) as usize,
+            restarts: true,
+            // One in a hundred runs with real keys, and some of another kind.
+            signatures: match self.below("signatures", 0, 300) {
+                0..3 => Signatures::Ed25519,
+                3 => Signatures::Ecdsa,
+                _ => Signatures::Simulated,
+            },
+            conditions: self.conditions(profile),
+            config,
+            ..Settings::calm(seed, n)
+        }
+    }
+
+    /// Crashes just before or after a replica's first message of some kind, view and number.
+    fn crashes(&self, n: usize, profile: &Profile) -> Vec<CrashAt> {
+        const KINDS: [Kind; 5] =
+            [Kind::PrePrepare, Kind::Prepare, Kind::Commit, Kind::ViewChange, Kind::NewView];
+        let crash = |which| {
+            let kind = KINDS[self.below("crash kind", which, KINDS.len() as u64) as usize];
+            let changes = matches!(kind, Kind::ViewChange | Kind::NewView);
+            let view = self.below("crash view", which, 3) + u64::from(changes);
+            let number = Number(1 + self.below("crash number", which, 8));
+            CrashAt {
+                body: self.below("crash sender", which, n as u64) as usize,
+                moment: Moment::Send {
+                    kind,
+                    view: self.chance("crash in view", which, 0.7).then_some(View(view)),
+                    number: (!changes && self.chance("crash at number", which, 0.7)).then_some(number),
+                    after: self.chance("crash after", which, 0.5),
+                },
+                down_for: None,
+            }
+        };
+        (0..profile.count(Knob::CrashesAtSends)).map(crash).collect()
+    }
+
+    fn liars(&self, n: usize, profile: &Profile) -> (Vec<(Place, Vec<AttackSpec>)>, Vec<Place>) {
+        let f = (n - 1) / 3;
+        let (mut liars, mut twins) = (Vec::new(), Vec::new());
+        let Some(share) = profile.value(Knob::Liars) else { return (liars, twins) };
+        // Twins have a knob of their own.
+        let all = || catalogue().iter().filter(|info| info.make.is_some() && info.name != "twins");
+        let mut attacks: Vec<&str> =
+            all().filter(|info| profile.has(class(info.family))).map(|info| info.name).collect();
+        if attacks.is_empty() {
+            attacks = all().map(|info| info.name).collect();
+        }
+        for which in 0..((f as f64 * share) as u64).max(1).min(f as u64) {
+            // Distinct places, often those that are primary soon.
+            let place = Place(((self.below("liar", 0, n as u64) + which) % n as u64) as u16);
+            if self.chance("twins", which, profile.strength(Knob::Twins)) {
+                twins.push(place);
+                continue;
+            }
+            let specs = (0..1 + self.below("attacks", which, 3))
+                .map(|nth| {
+                    let which = which * 8 + nth;
+                    let name = attacks[self.below("attack", which, attacks.len() as u64) as usize];
+                    AttackSpec::named(name).when(self.trigger(which))
+                })
+                .collect();
+            liars.push((place, specs));
+        }
+        (liars, twins)
+    }
+
+    /// Half of the attacks act whenever they can, the others now and then or in some views only.
+    fn trigger(&self, which: u64) -> Trigger {
+        match self.below("trigger", which, 6) {
+            0 => Trigger::sometimes(0.5),
+            1 => Trigger::sometimes(0.1),
+            2 => Trigger {
+                views: Some(Span::Range(0, Some(1 + self.below("views", which, 3)))),
+                ..Trigger::default()
+            },
+            _ => Trigger::default(),
+        }
+    }
+
+    fn submissions(&self, n: usize, heal_at: Time, profile: &Profile) -> Vec<Submission> {
+        let everywhere = profile.has(Knob::Everywhere);
+        let mut submissions = Vec::new();
+        for index in 0..profile.count(Knob::Envelopes) {
+            // Most during the chaos, some when it is over.
+            let end = heal_at.0.as_millis() as u64 + 300;
+            let at = Time(self.millis("submit at", index, 1, end));
+            let first = self.below("submit to", index, n as u64);
+            let copies = if everywhere {
+                n as u64
+            } else if self.chance("copies", index, profile.strength(Knob::Copies)) {
+                1 + self.below("copies", index + 1_000_000, n as u64)
+            } else {
+                1
+            };
+            for copy in 0..copies {
+                let which = index * 16 + copy;
+                let place = Place(((first + copy) % n as u64) as u16);
+                let at = at.after(self.millis("copy at", which, 0, if copy == 0 { 0 } else { 200 }));
+                let variant = u8::from(self.chance("variant", which, profile.strength(Knob::Variants)));
+                submissions.push(Submission { at, place, index, variant });
+            }
+        }
+        submissions
     }
 }
 
 fn name(what: &str) -> u64 {
-    what.bytes().fold(0, |hash, byte| crate::draw::mix(hash, u64::from(byte)))
+    what.bytes().fold(0, |hash, byte| mix(hash, u64::from(byte)))
 }
 
-impl Plan {
-    /// The schedule of `seed`.
-    pub fn draw(seed: u64) -> Self {
-        let dice = Dice { draws: Draws::new(seed) };
-        let n = match dice.below("n", 0, 32) {
-            0 => 1,
-            1 => 5,
-            2 => 7,
-            3 => 10,
-            _ => 4,
+fn millis(millis: f64) -> Duration {
+    Duration::from_micros((millis * 1000.0) as u64)
+}
+
+fn share_of(duration: Duration, share: f64) -> Duration {
+    Duration::from_micros((duration.as_micros() as u64 as f64 * share) as u64)
+}
+
+fn pairs(n: usize) -> impl Iterator<Item = (usize, usize)> {
+    (0..n).flat_map(|one| (0..one).map(move |other| (one, other)))
+}
+
+/// The class of attacks that a way to lie belongs to.
+fn class(family: Family) -> Knob {
+    match family {
+        Family::Primary => Knob::LieProposals,
+        Family::Votes => Knob::LieVotes,
+        Family::Views => Knob::LieViews,
+        Family::Transfer => Knob::LieRepair,
+        Family::Resources => Knob::LieCandidates,
+        Family::Identity | Family::Meta => Knob::LieOtherwise,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_written_as_it_is_read() {
+        for text in ["42", "0", "42+1f+a0b1c2d3"] {
+            assert_eq!(text.parse::<Name>().map(|name| name.to_string()).as_deref(), Ok(text));
+        }
+        assert_eq!("0x10".parse::<Name>(), Ok(Name::of(16)));
+        for wrong in ["", "x", "42+", "42+xyz", "42+1+2+3+4+5+6+7", "-1"] {
+            assert!(wrong.parse::<Name>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_mutation_is_another_schedule_and_always_the_same() {
+        let plan = |text: &str| {
+            let name = text.parse().expect("a name");
+            format!("{:?}", Schedule { name, ..Schedule::of(0) }.plan())
         };
-        Self::draw_with(seed, n)
+        let mut changed = 0;
+        for mutation in 0..40 {
+            let name = format!("7+{mutation:x}");
+            assert_eq!(plan(&name), plan(&name));
+            changed += usize::from(plan(&name) != plan("7"));
+        }
+        assert!(changed > 30, "{changed} of 40 mutations changed the plan");
     }
 
-    /// The schedule of `seed` for `n` replicas.
-    pub fn draw_with(seed: u64, n: usize) -> Self {
-        let dice = Dice { draws: Draws::new(seed) };
-        let heal_at = Time(dice.millis("heal", 0, 1500, 3500));
-        let settings = draw_settings(&dice, seed, n);
-        let (liars, twins) = draw_liars(&dice, n);
-        let mut faults = draw_partitions(&dice, n, heal_at);
-        let f = (n - 1) / 3;
-        if dice.chance("crashes", 0, 0.3) {
-            for which in 0..1 + dice.below("crashes", 1, 4) {
-                let body = dice.below("crash body", which, n as u64) as usize;
-                faults
-                    .push((Time(dice.millis("crash at", which, 50, 3000)).min(heal_at), Fault::Crash(body)));
-            }
-        }
-        if dice.chance("all crash", 0, 0.03) {
-            let at = Time(dice.millis("all crash at", 0, 300, 3000)).min(heal_at);
-            faults.extend((0..n).map(|body| (at, Fault::Crash(body))));
-        }
-        // A replica that lost its disk is one of the f.
-        if f > liars.len() + twins.len() && dice.chance("wipe", 0, 0.15) {
-            let body = (0..n as u64)
-                .map(|which| dice.below("wipe body", which, n as u64) as usize)
-                .find(|body| liars.iter().all(|(place, _)| place.index() != *body));
-            if let Some(body) = body {
-                faults.push((Time(dice.millis("wipe at", 0, 100, 3000)).min(heal_at), Fault::Wipe(body)));
-            }
-        }
-        faults.push((heal_at, Fault::Heal));
-        let submissions = draw_submissions(&dice, n, heal_at);
-        let patience = liveness_bound(&settings.config);
-        Self { settings, liars, twins, faults, submissions, heal_at, patience }
-    }
-}
-
-fn draw_settings(dice: &Dice, seed: u64, n: usize) -> Settings {
-    let mut config = default_config(n);
-    config.window = [1, 2, 4, 8, 8, 16][dice.below("window", 0, 6) as usize];
-    config.dedup_blocks = [3, 10, 50, 200][dice.below("dedup", 0, 4) as usize].max(config.window * 2);
-    config.outstanding = 1 + dice.below("outstanding", 0, 4) as usize;
-    config.max_message_count = 2 + dice.below("count", 0, 12) as u32;
-    let least = dice.scale("least delay", 0.1, 10.0);
-    let mean = dice.scale("mean delay", 0.1, 20.0);
-    let conditions = Conditions {
-        least: Duration::from_micros((least * 1000.0) as u64),
-        mean: Duration::from_micros((mean * 1000.0) as u64),
-        tail_chance: if dice.chance("tail", 0, 0.4) { dice.scale("tail chance", 0.002, 0.1) } else { 0.0 },
-        tail: dice.millis("tail length", 0, 20, 800),
-        loss: if dice.chance("loss", 0, 0.5) { dice.scale("loss rate", 0.005, 0.3) } else { 0.0 },
-        duplicate: if dice.chance("dup", 0, 0.5) { dice.scale("dup rate", 0.01, 0.3) } else { 0.0 },
-        phase_cut: if dice.chance("cut", 0, 0.4) { dice.scale("cut rate", 0.01, 0.5) } else { 0.0 },
-    };
-    let slow_disk = dice.chance("slow disk", 0, 0.2);
-    Settings {
-        sync: if slow_disk {
-            (Duration::from_millis(1), Duration::from_millis(40))
-        } else {
-            (Duration::from_micros(50), Duration::from_millis(3))
-        },
-        block_sync: (Duration::from_millis(1), dice.millis("block sync", 0, 5, 400)),
-        validate: (Duration::from_micros(20), Duration::from_millis(1)),
-        restart: (Duration::from_millis(5), dice.millis("restart", 0, 20, 1200)),
-        crash_rate: if dice.chance("crash rate", 0, 0.4) {
-            dice.scale("crash rate", 0.0005, 0.02)
-        } else {
-            0.0
-        },
-        compact_rate: if dice.chance("compact", 0, 0.7) { 0.3 } else { 0.0 },
-        cut_count: 1 + dice.below("cut count", 0, u64::from(config.max_message_count)) as usize,
-        restarts: true,
-        conditions,
-        config,
-        ..Settings::calm(seed, n)
-    }
-}
-
-fn draw_liars(dice: &Dice, n: usize) -> (Vec<(Place, Vec<Strategy>)>, Vec<Place>) {
-    let f = (n as u64 - 1) / 3;
-    let (mut liars, mut twins) = (Vec::new(), Vec::new());
-    if f == 0 || dice.chance("honest", 0, 0.3) {
-        return (liars, twins);
-    }
-    let count = 1 + dice.below("liars", 0, f);
-    for which in 0..count {
-        // Distinct places, often those that are primary soon.
-        let place = Place(((dice.below("liar", 0, n as u64) + which) % n as u64) as u16);
-        if dice.chance("twins", which, 0.12) {
-            twins.push(place);
-            continue;
-        }
-        let strategies = (0..1 + dice.below("strategies", which, 3))
-            .map(|nth| {
-                let index = dice.below("strategy", which * 8 + nth, Strategy::NAMES.len() as u64);
-                Strategy::NAMES[index as usize].0
-            })
-            .collect();
-        liars.push((place, strategies));
-    }
-    (liars, twins)
-}
-
-fn draw_partitions(dice: &Dice, n: usize, heal_at: Time) -> Vec<(Time, Fault)> {
-    let mut faults = Vec::new();
-    if n == 1 || !dice.chance("partitions", 0, 0.5) {
-        return faults;
-    }
-    // Twins have the bodies above n; a mask draws for them too.
-    let all = u64::MAX;
-    for which in 0..1 + dice.below("partitions", 1, 5) {
-        let at = Time(dice.millis("partition at", which, 0, 3000));
-        let until = at.after(dice.millis("partition for", which, 20, 1200));
-        let side = match dice.below("partition kind", which, 3) {
-            0 => 1 << dice.below("isolated", which, n as u64),
-            _ => dice.draws.bits(Purpose::Plan, &[name("side"), which]),
-        };
-        let (side, rest) = (side & all, !side & all);
-        let one_way = dice.chance("one way", which, 0.4);
-        if at >= heal_at {
-            continue;
-        }
-        faults.push((at, Fault::Cut(side, rest)));
-        faults.push((until.min(heal_at), Fault::Mend(side, rest)));
-        if !one_way {
-            faults.push((at, Fault::Cut(rest, side)));
-            faults.push((until.min(heal_at), Fault::Mend(rest, side)));
-        }
-        if dice.chance("noticed", which, 0.3) {
-            for one in 0..n {
-                for other in 0..one {
-                    if side >> one & 1 != side >> other & 1 {
-                        faults.push((at, Fault::LinkDown(one, other)));
-                        faults.push((until.min(heal_at), Fault::LinkUp(one, other)));
-                    }
-                }
-            }
-        }
-    }
-    faults
-}
-
-fn draw_submissions(dice: &Dice, n: usize, heal_at: Time) -> Vec<Submission> {
-    let count = 10 + dice.below("envelopes", 0, 90);
-    let everywhere = dice.chance("everywhere", 0, 0.2);
-    let mut submissions = Vec::new();
-    for index in 0..count {
-        // Most during the chaos, some when it is over.
-        let end = heal_at.0.as_millis() as u64 + 300;
-        let at = Time(dice.millis("submit at", index, 1, end));
-        let first = dice.below("submit to", index, n as u64);
-        let copies = if everywhere {
-            n as u64
-        } else if dice.chance("copies", index, 0.2) {
-            1 + dice.below("copies", index + 1_000_000, n as u64)
-        } else {
-            1
-        };
-        for copy in 0..copies {
-            let place = Place(((first + copy) % n as u64) as u16);
-            let at = at.after(dice.millis("copy at", index * 16 + copy, 0, if copy == 0 { 0 } else { 200 }));
-            let variant = u8::from(dice.chance("variant", index * 16 + copy, 0.1));
-            submissions.push(Submission { at, place, index, variant });
-        }
-    }
-    submissions
-}
-
-impl Plan {
-    /// The same schedule with a rule of the protocol taken away.
-    #[must_use]
-    pub fn without_rule(mut self, plant: Plant) -> Self {
-        self.settings.config.plants = self.settings.config.plants.with(plant);
-        self
-    }
-
-    /// The world of this plan, started and with everything scheduled.
-    pub fn world(&self, show: Show) -> World {
-        let liars = self
-            .liars
-            .iter()
-            .map(|(place, strategies)| (*place, Liar::new(*place, strategies.clone())))
-            .collect();
-        let mut world = World::new(self.settings.clone(), liars, &self.twins);
-        world.trace.print = show.print;
-        world.encodings = show.encodings;
-        let envelopes = self.submissions.iter().map(|s| s.index + 1).max().unwrap_or(0);
-        for _ in 0..envelopes {
-            world.workload.submit_unnamed();
-        }
-        for (at, fault) in &self.faults {
-            world.plan(*at, fault.clone());
-        }
-        for submission in &self.submissions {
-            world.plan_submit(submission.at, submission.place, submission.index, submission.variant);
-        }
-        world.start();
-        world
-    }
-
-    /// Runs it to the end.
-    pub fn run(&self, show: Show) -> Report {
-        let mut world = None;
-        let outcome = catch_unwind(AssertUnwindSafe(|| {
-            let world = world.insert(self.world(show));
-            self.drive(world)
-        }));
-        let Some(world) = world else {
-            return self.panicked(Time::ZERO, "while the world was made");
-        };
-        match outcome {
-            Ok(settled_after) => Report {
-                violation: world.violation().cloned(),
-                events: world.events,
-                ended: world.now,
-                settled_after,
-                hash: crate::draw::mix(world.trace.hash(), world.checks.chain_digest()),
-                seen: world.checks.seen,
-            },
-            Err(cause) => {
-                let text = cause
-                    .downcast_ref::<String>()
-                    .map(String::as_str)
-                    .or_else(|| cause.downcast_ref::<&str>().copied())
-                    .unwrap_or("a panic without a message");
-                self.panicked(world.now, text)
-            }
-        }
-    }
-
-    fn panicked(&self, at: Time, text: &str) -> Report {
-        let mut violation = Violation::new(Class::Panic, "no panic", text.to_owned());
-        violation.at = at;
-        Report {
-            violation: Some(violation),
-            events: 0,
-            ended: at,
-            settled_after: Duration::ZERO,
-            hash: 0,
-            seen: Seen::default(),
-        }
-    }
-
-    fn drive(&self, world: &mut World) -> Duration {
-        let last = self.submissions.iter().map(|s| s.at).max().unwrap_or(Time::ZERO).max(self.heal_at);
-        world.run_until(last);
-        let deadline = last.after(self.patience);
-        let mut settled = None;
-        while world.violation().is_none() {
-            if world.now >= deadline {
-                world.not_settled(last);
-                break;
-            }
-            if world.is_settled() {
-                let since = *settled.get_or_insert(world.now);
-                // A little longer: nothing may come loose again, and stray packets arrive.
-                if world.now.since(since) >= Duration::from_millis(200) {
-                    break;
-                }
-            } else {
-                settled = None;
-            }
-            let next = world.now.after(Duration::from_millis(20));
-            world.run_until(next);
-        }
-        settled.unwrap_or(world.now).since(last)
-    }
-}
-
-impl World {
-    /// Every honest replica is up and has the whole chain, and nothing is owed.
-    pub fn is_settled(&self) -> bool {
-        let chain = self.checks.chain_len();
-        self.checks.owed().next().is_none()
-            && self
-                .bodies
+    #[test]
+    fn no_plan_has_more_faulty_replicas_than_the_protocol_bears() {
+        for seed in 0..3000 {
+            let plan = Plan::draw(seed);
+            let wiped = plan
+                .faults
                 .iter()
-                .all(|body| !body.is_honest() || body.is_up() && body.store.last().0 == chain)
-    }
-
-    /// Says what is not settled, as a failed check.
-    pub fn not_settled(&mut self, since: Time) {
-        let owed: Vec<String> = self.checks.owed().take(5).map(|index| self.workload.name(index)).collect();
-        let replicas: Vec<String> = self
-            .bodies
-            .iter()
-            .enumerate()
-            .map(|(index, body)| {
-                let state = body.core.as_ref().map_or_else(
-                    || "down".to_owned(),
-                    |core| {
-                        let probe = core.probe();
-                        let role = if matches!(body.role, Role::Voter) { "" } else { " follower" };
-                        format!(
-                            "{}{}{role} committed {} waiting {}",
-                            probe.view,
-                            if probe.active { "" } else { " inactive" },
-                            probe.committed,
-                            probe.waiting
-                        )
-                    },
-                );
-                format!("{}: {state}", crate::trace::body(&self.bodies, index))
-            })
-            .collect();
-        let text = format!(
-            "not settled {} after {since}; chain has {} blocks; owed: {}; {}",
-            crate::trace::span(self.now.since(since)),
-            self.checks.chain_len(),
-            if owed.is_empty() { "nothing".to_owned() } else { owed.join(" ") },
-            replicas.join("; ")
-        );
-        self.fail(Err(Violation::new(Class::Liveness, "settles", text)));
+                .filter(|(_, fault)| matches!(fault, Fault::Wipe(_) | Fault::Disk(..)))
+                .count();
+            let faulty = plan.liars.len() + plan.twins.len() + wiped;
+            assert!(faulty <= (plan.settings.n - 1) / 3, "seed {seed}: {faulty} of {}", plan.settings.n);
+            assert!(
+                plan.faults.iter().all(|(at, _)| *at <= plan.heal_at),
+                "seed {seed}: a fault after healing"
+            );
+        }
     }
 }

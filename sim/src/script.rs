@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use sbft::types::{Number, Place, View};
 
-use crate::byzantine::{Liar, Strategy};
+use crate::byzantine::{AttackSpec, Liar};
 use crate::network::{Fate, Kind, Rule};
 use crate::workload::index_of;
 use crate::world::{CrashWhen, Event, Settings, World};
@@ -106,12 +106,10 @@ impl Stage {
 
     fn liar(&mut self, rest: &[&str]) -> Result<(), String> {
         let (place, names) = rest.split_first().ok_or("liar: which replica?")?;
-        let strategies = names
-            .iter()
-            .map(|name| Strategy::named(name).ok_or_else(|| format!("liar: no strategy {name}")))
-            .collect::<Result<Vec<_>, _>>()?;
+        let specs: Vec<AttackSpec> = names.iter().map(|name| AttackSpec::named(name)).collect();
         let place = Place(number(place)? as u16);
-        self.liars.push((place, Liar::new(place, strategies)));
+        let liar = Liar::of(place, &specs).map_err(|text| format!("liar: {text}"))?;
+        self.liars.push((place, liar));
         Ok(())
     }
 
@@ -235,18 +233,19 @@ impl Stage {
             self.settle();
             let world = self.world();
             let Some(kept) = world.kept.as_mut() else { return Ok(()) };
-            let next = kept.iter().position(|(from, to, packet)| rule.takes(*from, *to, &packet.label()));
+            let next =
+                kept.iter().position(|parcel| rule.takes(parcel.from, parcel.to, &parcel.packet.label()));
             let Some(next) = next else { return Ok(()) };
-            let (from, to, packet) = kept.remove(next);
-            world.receive(to, from, packet);
+            let parcel = kept.remove(next);
+            world.receive(parcel);
         }
         Err("deliver: the replicas never stop talking".to_owned())
     }
 
     fn free_run(&mut self, time: Duration) {
         let world = self.world();
-        for (from, to, packet) in world.kept.take().unwrap_or_default() {
-            world.schedule(Duration::from_millis(1), Event::Deliver { from, to, packet });
+        for parcel in world.kept.take().unwrap_or_default() {
+            world.schedule(Duration::from_millis(1), Event::Deliver(parcel));
         }
         let until = world.now.after(time);
         world.run_until(until);
@@ -261,7 +260,7 @@ impl Stage {
         if fate == Fate::Drop
             && let Some(kept) = &mut world.kept
         {
-            kept.retain(|(from, to, packet)| !rule.takes(*from, *to, &packet.label()));
+            kept.retain(|parcel| !rule.takes(parcel.from, parcel.to, &parcel.packet.label()));
         }
         world.network.rules.push(rule);
         Ok(())
@@ -271,7 +270,8 @@ impl Stage {
         let body = number(rest[0])? as usize;
         let rule = rule(&rest[2..], Fate::Pass)?;
         let kind = rule.kinds.and_then(|kinds| kinds.first().copied()).ok_or("crash: before what?")?;
-        let when = CrashWhen { body, kind, view: rule.view, number: rule.number, after: rest[1] == "after" };
+        let (view, number, after) = (rule.view, rule.number, rest[1] == "after");
+        let when = CrashWhen { body, kind, view, number, after, down_for: None };
         self.world().crash_when.push(when);
         Ok(())
     }

@@ -13,14 +13,18 @@ use sbft::pbft::message::{
     Commit, CommitVote, Domain, Message, NewView, NewViewBody, Offence, PrePrepare, Prepare, PrepareVote,
     PreparedCertificate, SignedViewChange, Unsigned, ViewChange,
 };
+use sbft::plant::{Plant, Plants};
 use sbft::types::{
-    BlockCertificate, BlockSignature, Candidate, CommittedBlock, Digest, Place, RequestId, Signature,
-    Verified, View,
+    BlockCertificate, BlockSignature, Candidate, CommittedBlock, ConsenterId, Digest, Place, RequestId,
+    Signature, Verified, View,
 };
+use sbft::wire::NONCE_BYTES;
+use sbft::wire::block::{commit_signing_bytes, identifier_header};
 use std::sync::Arc;
 
 use crate::draw::{Draws, Purpose, mix};
 use crate::network::Letter;
+use crate::real::RealKeys;
 use crate::workload::Workload;
 
 /// Everyone's secrets. Signs for anybody: who may ask is the harness's business.
@@ -29,6 +33,10 @@ pub struct Keys {
     domain: Domain,
     secrets: Vec<u64>,
     n: usize,
+    /// Rules of the edge taken away.
+    plants: Plants,
+    /// What signs and verifies instead of the secrets, in runs with real keys.
+    real: Option<Arc<RealKeys>>,
 }
 
 /// Why a message was not vouched for.
@@ -44,7 +52,25 @@ impl Keys {
     /// The keys of `n` replicas.
     pub fn new(draws: Draws, domain: Domain, n: usize) -> Self {
         let secrets = (0..n as u64).map(|place| draws.bits(Purpose::Secret, &[place])).collect();
-        Self { domain, secrets, n }
+        Self { domain, secrets, n, plants: Plants::NONE, real: None }
+    }
+
+    /// The same keys, judging without these rules: what stands at the replicas' edge. The checks
+    /// keep the strict ones.
+    #[must_use]
+    pub fn lenient(self, plants: Plants) -> Self {
+        Self { plants, ..self }
+    }
+
+    /// The same, but with these real keys if there are any.
+    #[must_use]
+    pub(crate) fn with(self, real: Option<Arc<RealKeys>>) -> Self {
+        Self { real, ..self }
+    }
+
+    /// The real keys, if this run has them.
+    pub(crate) fn real(&self) -> Option<&Arc<RealKeys>> {
+        self.real.as_ref()
     }
 
     /// The channel.
@@ -69,11 +95,17 @@ impl Keys {
 
     /// Signs `message` as `place`.
     pub fn sign(&self, place: Place, message: &[u8]) -> Signature {
+        if let Some(real) = &self.real {
+            return real.sign(place, message);
+        }
         let secret = self.secrets[place.index()];
         Signature(Bytes::copy_from_slice(&keyed_hash(secret, message)))
     }
 
     fn good(&self, place: Place, message: &[u8], signature: &Signature) -> bool {
+        if let Some(real) = &self.real {
+            return real.good(place, message, signature);
+        }
         self.secrets
             .get(place.index())
             .is_some_and(|secret| keyed_hash(*secret, message)[..] == signature.0[..])
@@ -103,12 +135,11 @@ impl Keys {
 
     /// A signed commit.
     pub fn commit(&self, signer: Place, vote: CommitVote, nonce: u64) -> Commit {
-        let mut header = Vec::with_capacity(12);
-        header.extend((u32::from(signer.0) + 1).to_be_bytes());
-        header.extend(nonce.to_be_bytes());
-        let identifier_header = Bytes::from(header);
+        let mut bytes = [0; NONCE_BYTES];
+        bytes[..8].copy_from_slice(&nonce.to_be_bytes());
+        let identifier_header = identifier_header(ConsenterId(u32::from(signer.0) + 1), &bytes);
         let bytes =
-            block_bytes(vote.view, &vote.header, &vote.digest, vote.last_config.0, &identifier_header);
+            self.block_bytes(vote.view, &vote.header, &vote.digest, vote.last_config.0, &identifier_header);
         let signature = BlockSignature { identifier_header, signature: self.sign(signer, &bytes) };
         Commit { vote, signer, signature }
     }
@@ -150,6 +181,7 @@ impl Keys {
             Offence::Prepares(one, other) => {
                 let (a, b) = (&one.vote, &other.vote);
                 let same_slot = one.signer == other.signer && (a.view, a.number) == (b.view, b.number);
+                let same_slot = same_slot || self.plants.has(Plant::OffenceUnproven);
                 if !same_slot || a.digest == b.digest {
                     return Err(Flaw::Noise("offence: two prepares that do not contradict each other"));
                 }
@@ -178,7 +210,10 @@ impl Keys {
         let digest = pre_prepare.proposal.digest(&self.domain.genesis);
         let vote = PrepareVote { view: pre_prepare.view, number: pre_prepare.proposal.number(), digest };
         let primary = self.primary(pre_prepare.view);
-        if !self.good(primary, &vote.signing_bytes(&self.domain, primary), &pre_prepare.signature) {
+        let by =
+            |signer| self.good(signer, &vote.signing_bytes(&self.domain, signer), &pre_prepare.signature);
+        let anyone = || (0..self.n as u16).map(Place).any(by);
+        if !(by(primary) || self.plants.has(Plant::ProposalByAnyone) && anyone()) {
             return Err(Flaw::Noise("pre-prepare: not signed by the view's primary"));
         }
         Ok(())
@@ -204,7 +239,8 @@ impl Keys {
         )
     }
 
-    fn judge_block_signature(
+    /// One member's signature over a block, in this view.
+    pub fn judge_block_signature(
         &self,
         signer: Place,
         signature: &BlockSignature,
@@ -213,12 +249,10 @@ impl Keys {
         proposal: &Digest,
         last_config: u64,
     ) -> Result<(), Flaw> {
-        let id =
-            signature.identifier_header.get(..4).and_then(|id| id.try_into().ok()).map(u32::from_be_bytes);
-        if id != Some(u32::from(signer.0) + 1) {
+        if identifier_in(&signature.identifier_header) != Some(u32::from(signer.0) + 1) {
             return Err(Flaw::Noise("commit: the identifier header names another consenter"));
         }
-        let bytes = block_bytes(view, header, proposal, last_config, &signature.identifier_header);
+        let bytes = self.block_bytes(view, header, proposal, last_config, &signature.identifier_header);
         if !self.good(signer, &bytes, &signature.signature) {
             return Err(Flaw::Noise("commit: bad block signature"));
         }
@@ -242,7 +276,8 @@ impl Keys {
             )
             .map_err(|_| Flaw::Noise("block certificate: bad signature"))?;
         }
-        if signers.len() < self.quorum() {
+        let one_less = usize::from(self.plants.has(Plant::BlockCertificateTooSmall));
+        if signers.len() < self.quorum() - one_less {
             return Err(Flaw::Noise("block certificate: fewer than q signatures"));
         }
         Ok(())
@@ -250,14 +285,23 @@ impl Keys {
 
     /// q good prepare signatures of one view by distinct members.
     pub fn judge_prepared(&self, certificate: &PreparedCertificate) -> Result<(), Flaw> {
+        if self.plants.has(Plant::ForgedCertificateAccepted) {
+            return Ok(());
+        }
         let digest = certificate.proposal.digest(&self.domain.genesis);
         let vote = PrepareVote { view: certificate.view, number: certificate.proposal.number(), digest };
+        let older = || {
+            let views = (0..certificate.view.0).rev().take(8).map(View);
+            views.map(|view| PrepareVote { view, ..vote })
+        };
         let mut signers = BTreeSet::new();
         for (signer, signature) in &certificate.signatures {
             if !signers.insert(*signer) {
                 return Err(Flaw::Noise("prepared certificate: one member signed twice"));
             }
-            if !self.good(*signer, &vote.signing_bytes(&self.domain, *signer), signature) {
+            let good =
+                |vote: PrepareVote| self.good(*signer, &vote.signing_bytes(&self.domain, *signer), signature);
+            if !(good(vote) || self.plants.has(Plant::CertificateOfAnyView) && older().any(good)) {
                 return Err(Flaw::Noise("prepared certificate: bad signature"));
             }
         }
@@ -292,21 +336,30 @@ impl Keys {
         Ok(())
     }
 
-    fn judge_new_view(&self, new_view: &NewView) -> Result<(), Flaw> {
+    /// A new-view's own signature, and that it is a quorum of good view-changes for its view.
+    pub fn judge_new_view(&self, new_view: &NewView) -> Result<(), Flaw> {
         self.judge_new_view_signature(new_view)?;
+        if self.plants.has(Plant::NewViewNotChecked) {
+            return Ok(());
+        }
         let mut senders = BTreeSet::new();
         for change in &new_view.body.view_changes {
             if change.body.view != new_view.body.view {
                 return Err(Flaw::Proof("new-view: a view-change for another view"));
             }
-            if !senders.insert(change.signer) {
+            if !senders.insert(change.signer) && !self.plants.has(Plant::NewViewDuplicateSenders) {
                 return Err(Flaw::Proof("new-view: two view-changes of one sender"));
             }
             if self.judge_view_change(change).is_err() {
                 return Err(Flaw::Proof("new-view: a bad view-change"));
             }
         }
-        if senders.len() != self.quorum() {
+        let count = match self.plants.has(Plant::NewViewDuplicateSenders) {
+            true => new_view.body.view_changes.len(),
+            false => senders.len(),
+        };
+        let weak = self.plants.has(Plant::NewViewQuorumWeak);
+        if count != if weak { self.f() + 1 } else { self.quorum() } {
             return Err(Flaw::Proof("new-view: not exactly q view-changes"));
         }
         Ok(())
@@ -324,6 +377,9 @@ impl Keys {
     /// A fetched or committed block: its own certificate, and that its data is what the header
     /// says and its ids are those of its envelopes.
     pub fn judge_block(&self, block: &CommittedBlock) -> Result<(), Flaw> {
+        if self.plants.has(Plant::FetchedBlockUnchecked) {
+            return Ok(());
+        }
         self.judge_block_certificate(&block.certificate)?;
         if data_hash(&block.data) != block.certificate.header.data_hash {
             return Err(Flaw::Noise("block: the data is not what the header says"));
@@ -333,6 +389,23 @@ impl Keys {
             return Err(Flaw::Noise("block: ids do not belong to the data"));
         }
         Ok(())
+    }
+
+    /// What a block signature covers: as Fabric has it where the keys are real.
+    fn block_bytes(
+        &self,
+        view: View,
+        header: &sbft::types::Header,
+        proposal: &Digest,
+        last_config: u64,
+        identifier_header: &Bytes,
+    ) -> Vec<u8> {
+        if self.real.is_none() {
+            return block_bytes(view, header, proposal, last_config, identifier_header);
+        }
+        let last_config = sbft::types::Number(last_config);
+        let vote = CommitVote { view, header: header.clone(), digest: *proposal, last_config };
+        commit_signing_bytes(&vote, identifier_header)
     }
 
     fn primary(&self, view: View) -> Place {
@@ -357,17 +430,24 @@ pub fn own(message: Message) -> Verified<Message> {
     Verified::vouch(message)
 }
 
-/// A candidate all of whose envelopes some client submitted.
+/// A candidate that passes the filters, and all of whose envelopes some client submitted.
 pub fn verified_candidate(
     workload: &Workload,
     candidate: &Arc<Candidate>,
 ) -> Option<Verified<Arc<Candidate>>> {
-    let valid = !candidate.envelopes.is_empty() && candidate.envelopes.iter().all(|e| workload.valid(e));
-    valid.then(|| Verified::vouch(candidate.clone()))
+    workload.judge(candidate, usize::from(u16::MAX))
+}
+
+/// A candidate that nobody looked at.
+pub fn unchecked_candidate(candidate: &Arc<Candidate>) -> Verified<Arc<Candidate>> {
+    Verified::vouch(candidate.clone())
 }
 
 /// The blocks up to the first that is not what its certificate says.
 pub fn verified_blocks(keys: &Keys, blocks: &[Arc<CommittedBlock>]) -> Vec<Verified<Arc<CommittedBlock>>> {
+    if let Some(real) = keys.real() {
+        return real.blocks(blocks);
+    }
     let mut last = None;
     let mut verified = Vec::new();
     for block in blocks {
@@ -381,6 +461,17 @@ pub fn verified_blocks(keys: &Keys, blocks: &[Arc<CommittedBlock>]) -> Vec<Verif
         verified.push(Verified::vouch(block.clone()));
     }
     verified
+}
+
+/// The consenter in an identifier header: field 1, its id, and field 2, 24 bytes, and no more.
+fn identifier_in(header: &[u8]) -> Option<u32> {
+    let (id, rest) = match *header.strip_prefix(&[0x08])? {
+        [low @ 1..0x80, ref rest @ ..] => (u32::from(low), rest),
+        [low, high @ 1..0x80, ref rest @ ..] => (u32::from(low & 0x7f) | u32::from(high) << 7, rest),
+        _ => return None,
+    };
+    let nonce = rest.strip_prefix(&[0x12, NONCE_BYTES as u8])?;
+    (nonce.len() == NONCE_BYTES).then_some(id)
 }
 
 /// What a block signature covers: the simulator's own rendering of metadata value, identifier

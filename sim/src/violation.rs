@@ -46,10 +46,18 @@ impl Violation {
     pub(crate) fn new(class: Class, check: &'static str, text: String) -> Self {
         Self { class, check, text, at: Time::ZERO }
     }
+
+    /// The check with the invariant that it belongs to, as people see it: `I1 agreement`.
+    pub fn id(&self) -> String {
+        match crate::checks::invariant_of(self.check) {
+            Some(invariant) if invariant != self.check => format!("{invariant} {}", self.check),
+            _ => self.check.to_owned(),
+        }
+    }
 }
 
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?} ({}) at {}: {}", self.class, self.check, self.at, self.text)
+        write!(f, "{:?} ({}) at {}: {}", self.class, self.id(), self.at, self.text)
     }
 }

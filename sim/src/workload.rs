@@ -1,25 +1,118 @@
-//! Clients and the simple source that stands in for a replica's intake.
+//! Clients, and what the filters make of their envelopes.
 //!
-//! An envelope is a few bytes that say which one it is, so that every check can tell at a glance
-//! whether a client submitted it. The source cuts candidates from what its replica accepted: at
-//! once while it has room for another one outstanding, and puts back what a dropped candidate
-//! held.
+//! An envelope is a real one: protobuf of an endorser transaction with a creator, a nonce and a
+//! signature. Its nonce says which one it is, so that every check can tell at a glance whether a
+//! client submitted it; which is what a simulated signature means.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::Arc;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
+use prost::Message as _;
+use sbft::consenter::sbft::rules::{self, Judged};
 use sbft::header::{data_hash, sha256};
-use sbft::types::{Candidate, Digest, Place, RequestId};
+use sbft::intake::Envelope;
+use sbft::pbft::Config;
+use sbft::proto::common;
+use sbft::types::{Candidate, Digest, Place, RequestId, Verified};
+use sbft::wire;
+
+use crate::channel::{Filters, NAME, Signatures};
 
 /// All envelopes of a run: whatever is in a block and not here was never submitted.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Workload {
     names: Vec<String>,
     by_name: BTreeMap<String, u64>,
+    filters: Arc<Filters>,
+    signatures: Signatures,
+    /// What the filters said before. They read no clock and no local setting, so each replica
+    /// would hear the same, and only the first pays for it.
+    known: RefCell<Known>,
+}
+
+/// A candidate's bytes, and what it is if it is valid.
+type Verdict = (Bytes, Option<Verified<Arc<Candidate>>>);
+
+#[derive(Clone, Debug, Default)]
+struct Known {
+    candidates: BTreeMap<Digest, Verdict>,
+    admitted: BTreeMap<(u64, u8), Result<Envelope, String>>,
+}
+
+impl Default for Workload {
+    fn default() -> Self {
+        Self::new(Signatures::Simulated, &crate::world::default_config(4))
+    }
 }
 
 impl Workload {
+    /// No envelopes yet, on a channel with the batch limits of `config`.
+    pub fn new(signatures: Signatures, config: &Config) -> Self {
+        Self {
+            names: Vec::new(),
+            by_name: BTreeMap::new(),
+            filters: Filters::of(signatures, config),
+            signatures,
+            known: RefCell::default(),
+        }
+    }
+
+    /// The config sequence that the filters judge by.
+    pub fn config_sequence(&self) -> u64 {
+        self.filters.processor.sequence()
+    }
+
+    /// What a replica makes of envelope `index` when a client hands it in.
+    ///
+    /// # Errors
+    /// The answer to the client.
+    pub fn admit(&self, index: u64, variant: u8) -> Result<Envelope, String> {
+        if index >= self.len() {
+            return Err("no client signed it".to_owned());
+        }
+        let mut known = self.known.borrow_mut();
+        let admit = || self.filters.admit(self.envelope(index, variant));
+        known.admitted.entry((index, variant)).or_insert_with(admit).clone()
+    }
+
+    /// Whether an envelope of a pool passes the filters again.
+    pub fn revalidate(&self, frame: Bytes) -> bool {
+        self.valid(&frame) && self.filters.admit(frame).is_ok()
+    }
+
+    /// What a replica makes of a candidate that it got: the node's verdict on its bytes, and, for
+    /// the signatures that are simulated, that clients submitted all its envelopes.
+    pub fn judge(&self, candidate: &Candidate, n: usize) -> Option<Verified<Arc<Candidate>>> {
+        let mut known = self.known.borrow_mut();
+        let (_, verdict) = match known.candidates.get(&candidate.digest) {
+            Some(known) if known.0 == candidate.encoding => known,
+            _ => {
+                let encoding = candidate.encoding.clone();
+                let Filters { processor, limits } = &*self.filters;
+                let Judged { digest, verdict, .. } =
+                    rules::judge_candidate(encoding.clone(), limits, None, n, processor)?;
+                let verdict = verdict.ok().map(|(candidate, _)| candidate);
+                if digest != candidate.digest {
+                    return None; // a receiver would know it by another name
+                }
+                known.candidates.insert(digest, (encoding, verdict));
+                &known.candidates[&digest]
+            }
+        };
+        let verdict = verdict.as_ref()?;
+        verdict.get().envelopes.iter().all(|envelope| self.valid(envelope)).then(|| verdict.clone())
+    }
+
+    /// The bytes of envelope `index` as its client signed them.
+    pub fn envelope(&self, index: u64, variant: u8) -> Bytes {
+        match self.signatures {
+            Signatures::Simulated => envelope(index, variant),
+            kind => crate::clients::signed(kind, index, variant),
+        }
+    }
+
     /// Registers an envelope that some client signed, and gives its number.
     pub fn submit(&mut self, name: &str) -> u64 {
         if let Some(known) = self.by_name.get(name) {
@@ -74,155 +167,131 @@ impl Workload {
     }
 }
 
-/// The bytes of envelope `index`. Another `variant` is the same request in other bytes.
+/// The bytes of envelope `index`, with a simulated signature. Another `variant` is the same request
+/// in other bytes.
 pub fn envelope(index: u64, variant: u8) -> Bytes {
-    let mut bytes = Vec::with_capacity(12);
-    bytes.extend(b"env");
-    bytes.push(variant);
-    bytes.extend(index.to_be_bytes());
+    let template = Template::get();
+    let mut bytes = template.bytes.clone();
+    bytes[template.index..template.index + 8].copy_from_slice(&index.to_be_bytes());
+    bytes[template.variant] = variant;
     Bytes::from(bytes)
 }
 
 /// Which envelope these bytes are; none for bytes that no client signed.
 pub fn index_of(envelope: &Bytes) -> Option<u64> {
-    if envelope.len() != 12 || !envelope.starts_with(b"env") {
-        return None;
+    let template = Template::get();
+    let (index, variant) = (template.index, template.variant);
+    let simulated = envelope.len() == template.bytes.len()
+        && envelope[..index] == template.bytes[..index]
+        && envelope[index + 8..variant] == template.bytes[index + 8..variant]
+        && envelope[variant + 1..] == template.bytes[variant + 1..];
+    if !simulated {
+        return crate::clients::index_of(envelope);
     }
-    envelope[4..].try_into().ok().map(u64::from_be_bytes)
+    envelope[index..index + 8].try_into().ok().map(u64::from_be_bytes)
 }
 
 /// An envelope's identity; none for bytes that are no envelope.
 pub fn request_id(envelope: &Bytes) -> Option<RequestId> {
-    index_of(envelope).map(id_of)
-}
-
-/// The identity of envelope `index`.
-pub fn id_of(index: u64) -> RequestId {
-    let mut id = [0x5a; 32];
-    id[..8].copy_from_slice(&index.to_be_bytes());
-    RequestId(id)
-}
-
-/// A candidate of these envelopes, as `origin`'s `sequence`th.
-pub fn candidate(origin: Place, sequence: u64, envelopes: Vec<Bytes>) -> Arc<Candidate> {
-    let mut encoding = Vec::with_capacity(16 + 14 * envelopes.len());
-    encoding.extend(origin.0.to_be_bytes());
-    encoding.extend(sequence.to_be_bytes());
-    for envelope in &envelopes {
-        encoding.extend((envelope.len() as u16).to_be_bytes());
-        encoding.extend(envelope);
+    let template = Template::get();
+    if envelope.len() == template.bytes.len()
+        && let Some(index) = index_of(envelope)
+    {
+        return Some(id_of(index));
     }
-    let encoding = Bytes::from(encoding);
+    wire::envelope::Parsed::from_frame(envelope.clone()).ok().map(|parsed| parsed.id)
+}
+
+/// The identity of envelope `index`, where signatures are simulated.
+pub fn id_of(index: u64) -> RequestId {
+    wire::envelope::request_id(&nonce(index), CREATOR)
+}
+
+/// What stands for the identity of the simulated clients. It is none of the channel's, which
+/// nobody minds: the Writers policy asks for no signature.
+const CREATOR: &[u8] = b"a client";
+
+/// The nonce of envelope `index`.
+pub(crate) fn nonce(index: u64) -> [u8; 24] {
+    let mut nonce = *b"sbft-sim envelope       ";
+    nonce[16..].copy_from_slice(&index.to_be_bytes());
+    nonce
+}
+
+/// The index in a nonce.
+pub(crate) fn index_in(nonce: &[u8]) -> Option<u64> {
+    nonce.strip_prefix(b"sbft-sim envelop")?.try_into().ok().map(u64::from_be_bytes)
+}
+
+/// The payload of envelope `index` in the name of `creator`.
+pub(crate) fn payload(index: u64, variant: u8, creator: &[u8]) -> Bytes {
+    let channel_header = common::ChannelHeader {
+        r#type: common::HeaderType::EndorserTransaction as i32,
+        channel_id: NAME.to_owned(),
+        ..common::ChannelHeader::default()
+    };
+    let signature_header = common::SignatureHeader {
+        creator: Bytes::copy_from_slice(creator),
+        nonce: Bytes::copy_from_slice(&nonce(index)),
+    };
+    let header = common::Header {
+        channel_header: channel_header.encode_to_vec().into(),
+        signature_header: signature_header.encode_to_vec().into(),
+    };
+    let data = vec![b'v', variant];
+    common::Payload { header: Some(header), data: data.into() }.encode_to_vec().into()
+}
+
+/// The simulated envelope, and where index and variant stand in it: encoding one anew each time
+/// costs ten times as much.
+struct Template {
+    bytes: Vec<u8>,
+    index: usize,
+    variant: usize,
+}
+
+impl Template {
+    fn get() -> &'static Self {
+        static TEMPLATE: OnceLock<Template> = OnceLock::new();
+        TEMPLATE.get_or_init(|| {
+            let envelope = |index, variant| {
+                let payload = payload(index, variant, CREATOR);
+                common::Envelope { payload, signature: Bytes::from_static(b"signed") }.encode_to_vec()
+            };
+            let bytes = envelope(0, 0);
+            let first = |other: Vec<u8>| bytes.iter().zip(&other).position(|(one, other)| one != other);
+            let index = first(envelope(u64::MAX, 0)).expect("the index is in the nonce");
+            let variant = first(envelope(0, u8::MAX)).expect("the variant is in the data");
+            Self { bytes, index, variant }
+        })
+    }
+}
+
+/// A candidate of these envelopes, as `origin`'s `sequence`th. Envelopes that are none make one
+/// that no decoder takes.
+pub fn candidate(origin: Place, sequence: u64, envelopes: Vec<Bytes>) -> Arc<Candidate> {
+    if let Ok(candidate) = wire::candidate::encode(origin, sequence, envelopes.clone()) {
+        return Arc::new(candidate);
+    }
+    let candidate =
+        sbft::proto::sbft::Candidate { origin: origin.0.into(), sequence, envelopes: envelopes.clone() };
+    let encoding = Bytes::from(candidate.encode_to_vec());
     Arc::new(Candidate {
         origin,
         sequence,
         digest: sha256(&encoding),
         encoding,
         ids: envelopes.iter().map(|e| request_id(e).unwrap_or(RequestId([0; 32]))).collect(),
-        sizes: vec![100; envelopes.len()],
+        sizes: envelopes.iter().map(|envelope| envelope.len() as u32).collect(),
         data_hash: data_hash(&envelopes),
         envelopes,
         is_config: false,
     })
 }
 
-/// One replica's accepted envelopes on their way into candidates. Lost in a crash, as the real
-/// intake's pool is.
-#[derive(Clone, Debug)]
-pub struct Source {
-    place: Place,
-    outstanding_limit: usize,
-    cut_count: usize,
-    next_sequence: u64,
-    pool: VecDeque<(u64, u8)>,
-    outstanding: BTreeMap<Digest, Vec<(u64, u8)>>,
-    done: BTreeSet<u64>,
-}
-
-impl Source {
-    /// An empty pool.
-    pub fn new(place: Place, outstanding_limit: usize, cut_count: usize) -> Self {
-        Self {
-            place,
-            outstanding_limit,
-            cut_count,
-            next_sequence: 0,
-            pool: VecDeque::new(),
-            outstanding: BTreeMap::new(),
-            done: BTreeSet::new(),
-        }
-    }
-
-    /// A client's envelope.
-    pub fn accept(&mut self, index: u64, variant: u8) {
-        if !self.done.contains(&index) {
-            self.pool.push_back((index, variant));
-        }
-    }
-
-    /// The next candidate, if there is room and something waits.
-    pub fn cut(&mut self) -> Option<Arc<Candidate>> {
-        if self.outstanding.len() >= self.outstanding_limit {
-            return None;
-        }
-        let mut taken = Vec::new();
-        while taken.len() < self.cut_count {
-            let Some(next) = self.pool.pop_front() else { break };
-            if !self.done.contains(&next.0) && !taken.contains(&next) {
-                taken.push(next);
-            }
-        }
-        if taken.is_empty() {
-            return None;
-        }
-        let envelopes = taken.iter().map(|(index, variant)| envelope(*index, *variant)).collect();
-        let candidate = candidate(self.place, self.next_sequence, envelopes);
-        self.next_sequence += 1;
-        self.outstanding.insert(candidate.digest, taken);
-        Some(candidate)
-    }
-
-    /// The core has no more use for this candidate; what did not commit goes back to the front.
-    pub fn release(&mut self, digest: &Digest) {
-        if let Some(taken) = self.outstanding.remove(digest) {
-            for (index, variant) in taken.into_iter().rev() {
-                if !self.done.contains(&index) {
-                    self.pool.push_front((index, variant));
-                }
-            }
-        }
-    }
-
-    /// These are in the chain.
-    pub fn committed(&mut self, indexes: impl IntoIterator<Item = u64>) {
-        self.done.extend(indexes);
-    }
-
-    /// Nothing waits here and nothing is outstanding.
-    pub fn is_idle(&self) -> bool {
-        self.pool.is_empty() && self.outstanding.is_empty()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_source_keeps_its_limit_and_takes_back_what_did_not_commit() {
-        let mut source = Source::new(Place(1), 2, 2);
-        for index in 0..6 {
-            source.accept(index, 0);
-        }
-        let first = source.cut().expect("room for one");
-        assert_eq!(first.envelopes, [envelope(0, 0), envelope(1, 0)]);
-        assert!(source.cut().is_some() && source.cut().is_none(), "two outstanding at most");
-        source.committed([0]);
-        source.release(&first.digest);
-        let again = source.cut().expect("room again");
-        assert_eq!(again.envelopes, [envelope(1, 0), envelope(4, 0)], "1 comes back, 0 is done");
-        assert_eq!(again.sequence, 2);
-    }
 
     #[test]
     fn envelopes_keep_their_identity_in_other_bytes() {

@@ -7,24 +7,33 @@
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use sbft::disk::MemoryDisk;
 use sbft::header::sha256;
+use sbft::intake::block_cutter::CutLimits;
+use sbft::intake::{Envelope, Intake, IntakeConfig, IntakeInput, IntakeOutput};
 use sbft::pbft::message::{Domain, Message, Unsigned};
-use sbft::pbft::plant::Plants;
 use sbft::pbft::{Config, Input, Output, Record, Replica, Role};
+use sbft::plant::Plants;
 use sbft::types::{Candidate, Digest, Era, Number, Place, Time, View};
 
-use crate::byzantine::Liar;
+use crate::byzantine::{Attack, Knowledge, Liar, Trigger};
+use crate::channel::Signatures;
 use crate::checks::Checks;
-use crate::disk::{BlockStore, Log};
+use crate::clock::Clock;
+use crate::coverage::Coverage;
+use crate::disk::{BlockStore, DiskFault, Log};
 use crate::draw::{Draws, Purpose, mix};
-use crate::network::{Conditions, Kind, Network, Packet};
+use crate::network::{Conditions, Delay, Kind, Network, Packet, Partition, Shape, Ticket};
+use crate::plan::CrashAt;
+use crate::real::RealKeys;
 use crate::signing::Keys;
-use crate::trace::Trace;
+use crate::trace::{Trace, What};
 use crate::violation::Violation;
-use crate::workload::{Source, Workload};
+use crate::workload::Workload;
 
 /// What a world is made of.
 #[derive(Clone, Debug)]
@@ -49,8 +58,14 @@ pub struct Settings {
     pub crash_rate: f64,
     /// How often a replica compacts its log after a block was synced.
     pub compact_rate: f64,
-    /// Most envelopes that a source puts into a candidate.
+    /// Most envelopes that a replica's block cutter puts into a candidate.
     pub cut_count: usize,
+    /// How long a partial batch waits while another candidate of the same origin is under way.
+    pub batch_timeout: Duration,
+    /// Envelopes that may wait at one replica.
+    pub pool: usize,
+    /// How signatures are made and judged.
+    pub signatures: Signatures,
     /// Replicas that crash come back by themselves.
     pub restarts: bool,
 }
@@ -95,8 +110,32 @@ impl Settings {
             crash_rate: 0.0,
             compact_rate: 0.0,
             cut_count: 10,
+            batch_timeout: Duration::ZERO,
+            pool: 10_000,
+            signatures: Signatures::Simulated,
             restarts: true,
         }
+    }
+}
+
+/// What the intake of the replica at `me` goes by.
+pub(crate) fn intake_config(settings: &Settings, me: Place) -> IntakeConfig {
+    let config = &settings.config;
+    let count = config.max_message_count.min(u32::try_from(settings.cut_count).unwrap_or(u32::MAX)).max(1);
+    IntakeConfig {
+        n: settings.n,
+        me,
+        limits: CutLimits {
+            max_message_count: count,
+            preferred_max_bytes: u32::try_from(config.preferred_max_bytes).unwrap_or(u32::MAX),
+        },
+        batch_timeout: settings.batch_timeout,
+        outstanding: config.outstanding,
+        pool_count: settings.pool,
+        pool_bytes: 256 << 20,
+        dedup_blocks: config.dedup_blocks,
+        config_sequence: config.config_sequence,
+        plants: config.plants,
     }
 }
 
@@ -113,14 +152,65 @@ pub enum Fault {
     LinkUp(usize, usize),
     /// A body dies.
     Crash(usize),
+    /// A body dies and comes back after this long.
+    CrashFor(usize, Duration),
     /// A dead body comes back.
     Restart(usize),
     /// A body dies and loses its log and its blocks.
     Wipe(usize),
+    /// Something goes wrong with a body's disk, until the network heals.
+    Disk(usize, DiskFault),
     /// Packets fare like this from now on.
     Conditions(Box<Conditions>),
+    /// Packets from these bodies to those (masks) fare like this from now on, or like all others.
+    LinkConditions(u64, u64, Option<Box<Conditions>>),
+    /// A partition begins, and ends by itself.
+    Partition(Box<Partition>),
+    /// The connection of two bodies breaks: what is under way is lost, both notice, and it is
+    /// back after this time.
+    Reset(usize, usize, Duration),
+    /// What these bodies send to those (masks) arrives only when this time is over.
+    Clog(u64, u64, Duration),
+    /// A body's clock runs so many millionths too fast (too slow if negative).
+    ClockRate(usize, i32),
+    /// A body's clock changes its rate at each of these intervals, by at most so many millionths
+    /// in either direction, until the network heals.
+    ClockDrift(usize, u32, Duration),
+    /// A body's wall time jumps by so many milliseconds.
+    WallJump(usize, i64),
+    /// A body does nothing for this long; then it handles at once whatever has come meanwhile.
+    Pause(usize, Duration),
     /// The network behaves from now on and the dead come back; liars go on lying.
     Heal,
+}
+
+impl Fault {
+    /// The same with no body in its masks that there is not.
+    #[must_use]
+    pub fn among(mut self, bodies: usize) -> Self {
+        let all = u64::MAX >> (64 - bodies.clamp(1, 64));
+        match &mut self {
+            Self::Cut(from, to)
+            | Self::Mend(from, to)
+            | Self::LinkConditions(from, to, _)
+            | Self::Clog(from, to, _) => {
+                *from &= all;
+                *to &= all;
+            }
+            Self::Partition(partition) => match &mut partition.shape {
+                Shape::Split { groups, .. } => groups.iter_mut().for_each(|group| *group &= all),
+                Shape::Isolate(mask) | Shape::Swizzle(mask) => *mask &= all,
+                Shape::OneWay { from, to } => {
+                    *from &= all;
+                    *to &= all;
+                }
+                Shape::Bridge { left, .. } => *left &= all,
+                Shape::Ring => {}
+            },
+            _ => {}
+        }
+        self
+    }
 }
 
 /// Real encodings that everything goes through, instead of being handed over as it is. The
@@ -159,18 +249,39 @@ pub struct CrashWhen {
     pub number: Option<Number>,
     /// After it has sent it to all, and not before.
     pub after: bool,
+    /// How long it stays down, if that is not to be drawn.
+    pub down_for: Option<Duration>,
+}
+
+/// A packet on its way from one body to another.
+#[derive(Clone, Debug)]
+pub struct Parcel {
+    /// Who sent it.
+    pub from: usize,
+    /// Whom it is for.
+    pub to: usize,
+    /// What it is.
+    pub packet: Packet,
+    /// The event of its sending; 0 when nobody reads events.
+    pub sent: u64,
+    /// To ask the network with whether it really arrives.
+    pub ticket: Ticket,
 }
 
 /// What the queue holds.
 #[derive(Clone, Debug)]
 pub(crate) enum Event {
-    Deliver { from: usize, to: usize, packet: Packet },
-    Checked { body: usize, incarnation: u32, from: Place, candidate: Arc<Candidate> },
+    Deliver(Parcel),
+    Checked { body: usize, incarnation: u32, from: Place, candidate: Arc<Candidate>, cause: u64 },
     SyncDone { body: usize, incarnation: u32, position: u64 },
     BlockSyncDone { body: usize, incarnation: u32, number: Number },
     Tick { body: usize, incarnation: u32 },
     Submit { place: Place, index: u64, variant: u8 },
     Wake { body: usize },
+    Link { body: usize, peer: Place, up: bool },
+    Turn { partition: u64 },
+    Drift { body: usize, most: u32, every: Duration },
+    Resume { body: usize, incarnation: u32 },
     Fault(Fault),
 }
 
@@ -206,7 +317,6 @@ impl Ord for Queued {
 #[derive(Clone, Debug)]
 pub(crate) enum Promise {
     Broadcast(Unsigned),
-    Send(Place, Unsigned),
     Repeat(Place, Message),
 }
 
@@ -216,6 +326,18 @@ pub struct Body {
     pub place: Place,
     /// The core; none while it is down. (In a box: it is large, and taken out for every step.)
     pub core: Option<Box<Replica>>,
+    /// What is written and what is durable.
+    pub disk: MemoryDisk,
+    /// Nobody has started from this disk yet.
+    pub(crate) marked_new: bool,
+    /// Why it stopped for good, or does not start any more.
+    pub failed: Option<String>,
+    /// Its disk has broken, or may have, what it promised to keep: it is one of the f.
+    pub damaged: bool,
+    /// Something was done to its disk that may make it stop.
+    pub(crate) suspect_disk: bool,
+    /// How much longer its syncs take than they should.
+    pub(crate) slow_disk: Duration,
     /// The log.
     pub log: Log,
     /// The block store.
@@ -228,17 +350,26 @@ pub struct Body {
     pub incarnation: u32,
     /// Outputs and releases carried out since the beginning: the points it can crash at.
     pub ordinal: u64,
-    pub(crate) started: Time,
-    pub(crate) skew: Duration,
-    pub(crate) outbox: VecDeque<(u64, Promise)>,
-    pub(crate) sync_running: bool,
+    /// Its clocks.
+    pub clock: Clock,
+    /// What came while it was paused; none while it runs.
+    pub(crate) frozen: Option<Vec<Event>>,
+    /// Promises, each with the log's position that it waits for and the event that caused it.
+    pub(crate) outbox: VecDeque<(u64, Promise, u64)>,
+    /// The position up to which the log is being synced.
+    pub(crate) syncing: Option<u64>,
     pub(crate) block_sync_running: bool,
     pub(crate) tick: Option<Time>,
-    pub(crate) source: Source,
+    /// Its pool and block cutter.
+    pub intake: Intake,
+    /// What the intake wants done.
+    pub(crate) intake_outputs: Vec<IntakeOutput>,
+    /// Candidates that the core has released since the intake was last told.
+    pub(crate) released: Vec<Digest>,
+    /// Envelopes that found no room in the pool; their clients wait.
+    pub(crate) stalled: VecDeque<(u64, Envelope)>,
     pub(crate) held: BTreeMap<Place, BTreeSet<Digest>>,
     pub(crate) unread: BTreeMap<Place, VecDeque<Arc<Candidate>>>,
-    /// Its source is cutting: what that releases is cut by the same loop, not inside it.
-    pub(crate) cutting: bool,
 }
 
 impl Body {
@@ -247,18 +378,29 @@ impl Body {
         self.core.is_some()
     }
 
-    /// Tells the truth.
+    /// All that its clients handed it is in blocks, as far as its intake knows.
+    pub fn owes_nothing(&self) -> bool {
+        let probe = self.intake.probe();
+        probe.pool == 0 && probe.outstanding == 0 && self.stalled.is_empty()
+    }
+
+    /// Tells the truth, and remembers what it said.
     pub fn is_honest(&self) -> bool {
-        self.liar.is_none()
+        self.liar.is_none() && !self.damaged
+    }
+
+    /// Does not keep to the protocol on purpose.
+    pub(crate) fn lies(&self) -> bool {
+        self.liar.is_some()
     }
 
     /// The body's own clock: it starts anywhere and begins again at each start.
     pub(crate) fn local(&self, now: Time) -> Time {
-        Time(now.since(self.started) + self.skew)
+        self.clock.local(now)
     }
 
     pub(crate) fn global(&self, local: Time) -> Time {
-        self.started.after(local.since(Time(self.skew)))
+        self.clock.global(local)
     }
 }
 
@@ -283,18 +425,28 @@ pub struct World {
     /// What people and the determinism check see.
     pub trace: Trace,
     /// Packets kept back instead of sent, for scripts that deliver by hand; none in a free run.
-    pub kept: Option<Vec<(usize, usize, Packet)>>,
+    pub kept: Option<Vec<Parcel>>,
     /// Crash this body when it comes to this ordinal.
     pub crash_points: BTreeSet<(usize, u64)>,
+    /// Crashes that were drawn, if they are to be written down.
+    pub crashed_by_chance: Option<Vec<CrashAt>>,
+    /// How long the body stays down after such a crash, where that is not to be drawn.
+    pub down_for: BTreeMap<(usize, u64), Duration>,
     /// Encodings that messages and records go through.
     pub encodings: Encodings,
     /// Crash bodies at these sends; each happens once.
     pub crash_when: Vec<CrashWhen>,
+    /// What the liars that collude know.
+    pub(crate) colluders: Knowledge,
     pub(crate) queue: BinaryHeap<Queued>,
     order: u64,
+    /// Partitions that there were.
+    pub(crate) partitions: u64,
     pub(crate) healed: bool,
     pub(crate) violation: Option<Violation>,
     pub(crate) output_buffer: Vec<Output>,
+    /// Counts abstract states, if anybody wants to know.
+    pub(crate) coverage: Option<Coverage>,
     /// Events carried out.
     pub events: u64,
 }
@@ -306,59 +458,100 @@ impl World {
         let draws = Draws::new(settings.seed);
         let n = settings.n;
         let keys = Keys::new(draws, settings.config.domain, n);
+        let keys = keys.with(RealKeys::new(settings.signatures, draws, settings.config.domain, n));
         let mut places: Vec<Place> = (0..n as u16).map(Place).collect();
-        places.extend(twins);
         let mut wrappers: BTreeMap<Place, Liar> = liars.into_iter().collect();
+        let attacks = wrappers.iter().filter(|(place, liar)| liar.has("twins") && !twins.contains(place));
+        places.extend(attacks.map(|(place, _)| *place));
+        places.extend(twins);
         for twin in twins {
-            wrappers.entry(*twin).or_insert_with(|| Liar::new(*twin, Vec::new()));
+            wrappers.entry(*twin).or_insert_with(|| Liar::honest_so_far(*twin)).has_a_twin();
         }
         let faulty: BTreeSet<Place> = wrappers.keys().copied().collect();
+        let mut second: Vec<Liar> = places[n..].iter().map(|place| wrappers[place].again()).collect();
+        second.reverse();
         let bodies: Vec<Body> = places
             .iter()
-            .map(|place| Body {
+            .enumerate()
+            .map(|(index, place)| (index, place, MemoryDisk::new()))
+            .map(|(index, place, disk)| Body {
                 place: *place,
                 core: None,
-                log: Log::new(settings.config.domain, n),
-                store: BlockStore::default(),
-                liar: wrappers.get(place).map(|liar| Box::new(liar.clone())),
+                log: Log::new(disk.clone(), settings.config.domain, n).planted(settings.config.plants),
+                store: BlockStore::new(disk.clone(), n),
+                disk,
+                marked_new: true,
+                failed: None,
+                damaged: false,
+                suspect_disk: false,
+                slow_disk: Duration::ZERO,
+                liar: if index < n { wrappers.remove(place) } else { second.pop() }.map(Box::new),
                 role: Role::Voter,
                 incarnation: 0,
                 ordinal: 0,
-                started: Time::ZERO,
-                skew: Duration::ZERO,
+                clock: Clock::default(),
+                frozen: None,
                 outbox: VecDeque::new(),
-                sync_running: false,
+                syncing: None,
                 block_sync_running: false,
                 tick: None,
-                source: Source::new(*place, settings.config.outstanding, settings.cut_count),
+                intake: Intake::new(intake_config(&settings, *place), Vec::new()),
+                intake_outputs: Vec::new(),
+                released: Vec::new(),
+                stalled: VecDeque::new(),
                 held: BTreeMap::new(),
                 unread: BTreeMap::new(),
-                cutting: false,
             })
             .collect();
         let network = Network::new(draws, bodies.len(), settings.conditions.clone());
         let checks = Checks::new(keys.clone(), &settings.config, faulty);
+        let keys = keys.lenient(settings.config.plants);
         Self {
             draws,
             now: Time::ZERO,
             keys,
             network,
-            workload: Workload::default(),
+            workload: Workload::new(settings.signatures, &settings.config),
+            colluders: Knowledge::default(),
             checks,
-            trace: Trace::default(),
+            trace: Trace::of(&bodies),
             kept: None,
             crash_points: BTreeSet::new(),
+            down_for: BTreeMap::new(),
+            crashed_by_chance: None,
             encodings: Encodings::default(),
             crash_when: Vec::new(),
             queue: BinaryHeap::new(),
             order: 0,
+            partitions: 0,
             healed: false,
             violation: None,
             output_buffer: Vec::new(),
+            coverage: None,
             events: 0,
             bodies,
             settings,
         }
+    }
+
+    /// Gives the liar at `place` an attack that is not in the catalogue. The plan must have it as
+    /// a liar already (with no attacks, perhaps): who lies is known to the checks from the start.
+    pub fn attach(
+        &mut self,
+        place: Place,
+        name: &str,
+        attack: Box<dyn Attack>,
+        when: Trigger,
+    ) -> Result<(), String> {
+        let liar = self.bodies.get_mut(place.index()).and_then(|body| body.liar.as_mut());
+        let liar = liar.ok_or_else(|| format!("{place} does not lie; name it among the plan's liars"))?;
+        liar.add(name, attack, when, Vec::new());
+        Ok(())
+    }
+
+    /// How often each attack has really acted so far.
+    pub fn acted(&self) -> BTreeMap<String, u64> {
+        crate::byzantine::acted_by(self.bodies.iter().filter_map(|body| body.liar.as_deref()))
     }
 
     /// Starts every body.
@@ -404,7 +597,11 @@ impl World {
             && self.violation.is_none()
         {
             violation.at = self.now;
-            self.trace.note(self.now, &format!("FAILED {violation}"));
+            self.trace.event(self.now, None, || What::Violation {
+                class: format!("{:?}", violation.class),
+                check: violation.check.to_owned(),
+                text: violation.text.clone(),
+            });
             self.violation = Some(violation);
         }
     }
@@ -422,6 +619,7 @@ impl World {
         }
         self.events += 1;
         self.trace.count(next.at, next.event.about());
+        self.trace.cause = 0;
         self.dispatch(next.event);
         true
     }
@@ -439,10 +637,12 @@ impl World {
         self.fail(verdict);
     }
 
-    fn dispatch(&mut self, event: Event) {
+    pub(crate) fn dispatch(&mut self, event: Event) {
+        let Some(event) = self.unless_paused(event) else { return };
         match event {
-            Event::Deliver { from, to, packet } => self.receive(to, from, packet),
-            Event::Checked { body, incarnation, from, candidate } => {
+            Event::Deliver(parcel) => self.receive(parcel),
+            Event::Checked { body, incarnation, from, candidate, cause } => {
+                self.trace.cause = cause;
                 if self.bodies[body].incarnation == incarnation {
                     self.candidate_checked(body, from, candidate);
                 }
@@ -464,7 +664,21 @@ impl World {
             }
             Event::Submit { place, index, variant } => self.submit(place, index, variant),
             Event::Wake { body } => self.wake(body),
-            Event::Fault(fault) => self.fault(fault),
+            Event::Link { body, peer, up } => self.notice(body, peer, up),
+            Event::Turn { partition } => {
+                self.turn(partition);
+                self.trace.links(self.now, |from, to| self.network.connected(from, to));
+            }
+            Event::Drift { body, most, every } => self.drift(body, most, every),
+            Event::Resume { body, incarnation } => {
+                if self.bodies[body].incarnation == incarnation {
+                    self.resume(body);
+                }
+            }
+            Event::Fault(fault) => {
+                self.fault(fault);
+                self.trace.links(self.now, |from, to| self.network.connected(from, to));
+            }
         }
     }
 
@@ -474,44 +688,67 @@ impl World {
         if !self.bodies[body].is_up() || self.bodies[body].role != Role::Voter {
             return;
         }
-        self.trace.line(self.now, || format!("{place} accepts {}", self.workload.name(index)));
-        let incarnation = self.bodies[body].incarnation;
-        self.checks.accepted(place, incarnation, index);
-        self.bodies[body].source.accept(index, variant);
-        self.cut(body);
+        self.trace.cause = self
+            .trace
+            .event_from(0, self.now, Some(body), || What::Submit { envelope: self.workload.name(index) });
+        self.checks.heard(body, 0);
+        // A client that is refused goes away.
+        let Ok(envelope) = self.workload.admit(index, variant) else { return };
+        self.bodies[body].stalled.push_back((index, envelope));
+        self.offer(body);
+        self.settle(body);
     }
 
     fn tick(&mut self, body: usize) {
         self.bodies[body].tick = None;
-        let due = self.bodies[body]
-            .core
-            .as_ref()
-            .and_then(|core| core.next_deadline())
-            .is_some_and(|deadline| deadline <= self.bodies[body].local(self.now));
-        if due {
-            let verdict = self.checks.ticked(body, self.now);
-            self.fail(verdict);
-            self.feed(body, Input::Tick);
-        } else {
-            self.arm(body);
+        let state = &mut self.bodies[body];
+        let now = state.local(self.now);
+        let due = |deadline: Option<Time>| deadline.is_some_and(|deadline| deadline <= now);
+        let core_due = due(state.core.as_ref().and_then(|core| core.next_deadline()));
+        let intake_due = state.is_up() && due(state.intake.next_deadline());
+        if !core_due && !intake_due {
+            return self.arm(body);
         }
+        if intake_due {
+            state.intake.step(now, IntakeInput::Tick, &mut state.intake_outputs);
+        }
+        let verdict = self.checks.ticked(body, self.now);
+        self.fail(verdict);
+        self.trace.cause = self.trace.event_from(0, self.now, Some(body), || What::Timer);
+        if core_due { self.feed(body, Input::Tick) } else { self.settle(body) }
     }
 
     fn fault(&mut self, fault: Fault) {
-        self.trace.line(self.now, || format!("{fault:?}"));
+        self.trace.cause = self.trace.event_from(0, self.now, None, || {
+            let names: Vec<String> =
+                (0..self.bodies.len()).map(|body| crate::trace::body(&self.bodies, body)).collect();
+            What::fault(&fault, &names)
+        });
         match fault {
             Fault::Cut(from, to) => self.network.cut(from, to),
             Fault::Mend(from, to) => self.network.mend(from, to),
             Fault::LinkDown(one, other) => self.link(one, other, false),
             Fault::LinkUp(one, other) => self.link(one, other, true),
             Fault::Crash(body) => self.crash(body),
+            Fault::CrashFor(body, down_for) => self.crash_for(body, Some(down_for)),
             Fault::Restart(body) => {
-                if !self.bodies[body].is_up() {
+                if !self.bodies[body].is_up() && self.bodies[body].failed.is_none() {
                     self.boot(body);
                 }
             }
             Fault::Wipe(body) => self.wipe(body),
-            Fault::Conditions(conditions) => self.network.conditions = *conditions,
+            Fault::Disk(body, fault) => self.spoil_disk(body, fault),
+            Fault::Conditions(conditions) => self.network.conditions = Rc::new(*conditions),
+            Fault::LinkConditions(from, to, conditions) => {
+                self.network.set_links(from, to, conditions.map(|conditions| *conditions));
+            }
+            Fault::Partition(partition) => self.part(*partition),
+            Fault::Reset(one, other, down) => self.reset(one, other, down),
+            Fault::Clog(from, to, lasts) => self.network.clog(from, to, self.now.after(lasts)),
+            Fault::ClockRate(body, ppm) => self.set_clock_rate(body, ppm),
+            Fault::ClockDrift(body, most, every) => self.drift(body, most, every),
+            Fault::WallJump(body, millis) => self.jump_wall(body, millis),
+            Fault::Pause(body, lasts) => self.pause(body, lasts),
             Fault::Heal => self.heal(),
         }
     }
@@ -521,7 +758,7 @@ impl World {
         for (body, peer) in [(one, other), (other, one)] {
             let peer = self.bodies[peer].place;
             if self.bodies[body].is_up() && self.bodies[body].place != peer {
-                self.feed(body, Input::Link { peer, up });
+                self.dispatch(Event::Link { body, peer, up });
             }
         }
     }
@@ -529,15 +766,21 @@ impl World {
     /// From here on the network delivers everything in time and the dead come back. Liars go on.
     pub fn heal(&mut self) {
         self.healed = true;
-        let all = u64::MAX;
-        self.network.mend(all, all);
-        self.network.conditions = Conditions {
-            mean: Duration::from_millis(1),
-            ..Conditions::steady(self.settings.conditions.least.min(Duration::from_millis(5)))
+        self.mend_disks();
+        self.checks.healed();
+        let least = self.settings.conditions.delay.least().min(Duration::from_millis(5));
+        // A network on which every packet takes the same time stays like that.
+        let delay = match self.settings.conditions.delay {
+            Delay::Constant(_) => Delay::Constant(least),
+            _ => Delay::Exponential { least, mean: Duration::from_millis(1) },
         };
-        self.network.rules.clear();
+        self.network.heal(Conditions::clean(delay));
+        for body in 0..self.bodies.len() {
+            self.resume(body);
+        }
         for body in 0..self.bodies.len() {
             if !self.bodies[body].is_up()
+                && self.bodies[body].failed.is_none()
                 && !self.bodies[body].liar.as_ref().is_some_and(|liar| liar.is_dead())
             {
                 self.boot(body);
@@ -551,12 +794,12 @@ impl World {
     }
 
     /// Takes the packets that are under way, in the order in which they would arrive.
-    pub fn take_under_way(&mut self) -> Vec<(usize, usize, Packet)> {
+    pub fn take_under_way(&mut self) -> Vec<Parcel> {
         let mut under_way = Vec::new();
         let mut rest = Vec::new();
         while let Some(next) = self.queue.pop() {
             match next.event {
-                Event::Deliver { from, to, packet } => under_way.push((from, to, packet)),
+                Event::Deliver(parcel) => under_way.push(parcel),
                 _ => rest.push(next),
             }
         }
@@ -578,7 +821,7 @@ impl Event {
     /// A number that tells events apart by content, for ties and the determinism check.
     fn about(&self) -> u64 {
         match self {
-            Self::Deliver { from, to, packet } => {
+            Self::Deliver(Parcel { from, to, packet, .. }) => {
                 let label = packet.label();
                 let content = mix(mix(label.kind as u64, label.view.0), mix(label.number.0, label.tag));
                 mix(content, (*from as u64) << 32 | *to as u64)
@@ -592,6 +835,12 @@ impl Event {
             Self::Submit { place, index, .. } => mix(mix(5, u64::from(place.0)), *index),
             Self::Wake { body } => mix(6, *body as u64),
             Self::Fault(_) => 7,
+            Self::Link { body, peer, up } => {
+                mix(mix(8, *body as u64), u64::from(peer.0) << 1 | u64::from(*up))
+            }
+            Self::Turn { partition } => mix(9, *partition),
+            Self::Drift { body, .. } => mix(10, *body as u64),
+            Self::Resume { body, .. } => mix(11, *body as u64),
         }
     }
 }

@@ -71,7 +71,10 @@ pub struct KeyFileSigner {
     creator: Bytes,
 }
 
-enum SecretKey {
+/// A private key; zeroed when it is dropped.
+pub struct SecretKey(Secret);
+
+enum Secret {
     Ed25519(Box<ed25519_dalek::SigningKey>),
     EcdsaP256(Box<p256::ecdsa::SigningKey>),
 }
@@ -120,13 +123,16 @@ impl fmt::Debug for KeyFileSigner {
 }
 
 impl SecretKey {
-    /// Reads a PKCS#8 PEM. The error is what to tell the file's owner.
-    fn from_pem(pem: &str) -> Result<Self, String> {
+    /// Reads a PKCS#8 PEM with an Ed25519 or P-256 key.
+    ///
+    /// # Errors
+    /// What to tell the file's owner.
+    pub fn from_pem(pem: &str) -> Result<Self, String> {
         if let Ok(key) = ed25519_dalek::SigningKey::from_pkcs8_pem(pem) {
-            return Ok(Self::Ed25519(Box::new(key)));
+            return Ok(Self(Secret::Ed25519(Box::new(key))));
         }
         if let Ok(key) = p256::ecdsa::SigningKey::from_pkcs8_pem(pem) {
-            return Ok(Self::EcdsaP256(Box::new(key)));
+            return Ok(Self(Secret::EcdsaP256(Box::new(key))));
         }
         Err(if pem.contains("-----BEGIN EC PRIVATE KEY-----") {
             "a SEC1 key; convert it with `openssl pkcs8 -topk8 -nocrypt`".into()
@@ -137,23 +143,46 @@ impl SecretKey {
         })
     }
 
-    fn public_key(&self) -> Result<PublicKey, KeyError> {
-        match self {
-            Self::Ed25519(key) => PublicKey::from_ed25519_bytes(key.verifying_key().as_bytes()),
-            Self::EcdsaP256(key) => {
+    /// The key that these bytes are: for simulations and tests, whose keys must be the same every
+    /// time. Zeros, and a few other values, are no P-256 key.
+    ///
+    /// # Errors
+    /// The bytes are no key of this kind.
+    pub fn from_bytes(kind: KeyKind, bytes: &[u8; 32]) -> Result<Self, String> {
+        Ok(Self(match kind {
+            KeyKind::Ed25519 => Secret::Ed25519(Box::new(ed25519_dalek::SigningKey::from_bytes(bytes))),
+            KeyKind::EcdsaP256 => {
+                let key = p256::ecdsa::SigningKey::from_slice(bytes).map_err(|error| error.to_string())?;
+                Secret::EcdsaP256(Box::new(key))
+            }
+        }))
+    }
+
+    /// The public half.
+    ///
+    /// # Errors
+    /// It is a weak key.
+    pub fn public_key(&self) -> Result<PublicKey, KeyError> {
+        match &self.0 {
+            Secret::Ed25519(key) => PublicKey::from_ed25519_bytes(key.verifying_key().as_bytes()),
+            Secret::EcdsaP256(key) => {
                 PublicKey::from_p256_point(key.verifying_key().to_sec1_point(false).as_bytes())
             }
         }
     }
 
-    fn sign(&self, message: &[u8]) -> Result<Bytes, SignError> {
-        match self {
-            Self::Ed25519(key) => {
+    /// A signature as [`LocalSigner::sign`] gives it, here and now.
+    ///
+    /// # Errors
+    /// The library cannot sign.
+    pub fn sign(&self, message: &[u8]) -> Result<Bytes, SignError> {
+        match &self.0 {
+            Secret::Ed25519(key) => {
                 let signature = key.try_sign(message);
                 let signature = signature.map_err(|err| SignError::Failed(err.to_string()))?;
                 Ok(Bytes::copy_from_slice(&signature.to_bytes()))
             }
-            Self::EcdsaP256(key) => {
+            Secret::EcdsaP256(key) => {
                 let signature: Result<p256::ecdsa::Signature, _> = key.try_sign(message);
                 let signature = signature.map_err(|err| SignError::Failed(err.to_string()))?;
                 let signature = EcdsaSignature::from_p256_fixed(&signature.to_bytes().into())

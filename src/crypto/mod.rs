@@ -23,7 +23,7 @@ mod signer;
 mod tests;
 
 pub use batch::{ED25519_CHUNK, EnvelopeCheck, verify_envelopes};
-pub use key_file::{KeyFileError, KeyFileSigner, generate_key_pem, write_key_file};
+pub use key_file::{KeyFileError, KeyFileSigner, SecretKey, generate_key_pem, write_key_file};
 pub use low_s::{Curve, EcdsaSignature, SignatureForm};
 pub use public_key::{KeyError, KeyKind, PublicKey};
 pub use signer::{LocalSigner, NONCE_BYTES, SignError};

@@ -20,6 +20,32 @@ pub enum Fate {
     FailAt(u64),
     /// The power goes off before the operation with this number: it and all later ones fail.
     DieAt(u64),
+    /// The next sync of a file fails, and loses what it should have made durable.
+    FailSync,
+}
+
+/// What reads are like.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Reads {
+    /// They give all that is there.
+    #[default]
+    Good,
+    /// They give at most this many bytes at once, at least one.
+    Short(usize),
+    /// They fail.
+    Fail,
+}
+
+/// What a disk does that says it has synced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Misdeed {
+    /// It has not: the power may still take everything. Goes on until told otherwise.
+    Lies,
+    /// One sector of the next synced write keeps its old content.
+    LosesSector,
+    /// One sector of the next synced write lands where another one of the file is, this many
+    /// sectors further on (modulo the file's length), and not where it belongs.
+    Misdirects(u64),
 }
 
 /// A disk in memory; clones share it.
@@ -40,6 +66,8 @@ struct State {
     fate: Fate,
     /// Bytes that fit on the disk.
     capacity: Option<u64>,
+    reads: Reads,
+    misdeed: Option<Misdeed>,
 }
 
 #[derive(Debug, Default)]
@@ -67,6 +95,25 @@ impl MemoryDisk {
         Self::default()
     }
 
+    /// A disk of its own with the same content, all of it as a reader sees it and durable; no lock
+    /// is held on it.
+    pub fn fork(&self) -> Self {
+        let state = self.state();
+        let file = |file: &Contents| Contents {
+            seen: file.seen.clone(),
+            durable: file.seen.clone(),
+            unsynced: Vec::new(),
+        };
+        let fork = State {
+            files: state.files.iter().map(file).collect(),
+            names: state.names.clone(),
+            durable_names: state.names.clone(),
+            dirs: state.dirs.clone(),
+            ..State::default()
+        };
+        Self { state: Arc::new(Mutex::new(fork)) }
+    }
+
     /// Decides what happens to operations from here on, whose count starts again at 0.
     pub fn set_fate(&self, fate: Fate) {
         let mut state = self.state();
@@ -84,8 +131,24 @@ impl MemoryDisk {
         self.state().capacity = bytes;
     }
 
+    /// What reads are like from here on.
+    pub fn set_reads(&self, reads: Reads) {
+        self.state().reads = reads;
+    }
+
+    /// What syncs do from here on without saying so.
+    pub fn set_misdeed(&self, misdeed: Option<Misdeed>) {
+        self.state().misdeed = misdeed;
+    }
+
+    /// Bytes of all files together.
+    pub fn used(&self) -> u64 {
+        let state = self.state();
+        state.names.values().map(|file| state.files[*file].seen.len() as u64).sum()
+    }
+
     /// The power fails: of what was not synced, `random(k)` (a number below k) decides what
-    /// stays, in units of a sector (512 bytes) for writes. Everything works again afterwards, and
+    /// stays: each sector (512 bytes) of a write is lost, stays, or is torn at any byte. Everything works again afterwards, and
     /// no lock is held. Files that are open must not be used any more.
     pub fn crash(&self, mut random: impl FnMut(u64) -> u64) {
         let mut state = self.state();
@@ -150,11 +213,19 @@ impl MemoryDisk {
 
 impl State {
     fn operation(&mut self) -> io::Result<()> {
+        self.any_operation(false)
+    }
+
+    fn any_operation(&mut self, is_sync: bool) -> io::Result<()> {
         let number = self.operations;
         self.operations += 1;
         match self.fate {
             Fate::FailAt(at) if number == at => Err(io::Error::other("input/output error (simulated)")),
             Fate::DieAt(at) if number >= at => Err(io::Error::other("power is off (simulated)")),
+            Fate::FailSync if is_sync => {
+                self.fate = Fate::Good;
+                Err(io::Error::other("input/output error (simulated)"))
+            }
             _ => Ok(()),
         }
     }
@@ -184,6 +255,8 @@ fn rename_in(names: &mut BTreeMap<PathBuf, usize>, renaming: &Renaming) {
     }
 }
 
+const SECTOR: usize = 512;
+
 fn apply(bytes: &mut Vec<u8>, change: &Change) {
     match change {
         Change::SetLen(len) => bytes.resize(*len, 0),
@@ -197,14 +270,34 @@ fn apply(bytes: &mut Vec<u8>, change: &Change) {
     }
 }
 
+/// Applies a write but for its first sector, which goes elsewhere or nowhere.
+fn spoil(durable: &mut Vec<u8>, position: usize, bytes: &[u8], how: Misdeed) {
+    let first = bytes.len().min(SECTOR - position % SECTOR);
+    let rest = Change::Write { position: position + first, bytes: bytes[first..].to_vec() };
+    if durable.len() < position + first {
+        durable.resize(position + first, 0);
+    }
+    apply(durable, &rest);
+    if let Misdeed::Misdirects(sectors) = how {
+        let there = (position + sectors as usize * SECTOR) % durable.len().max(1);
+        let fits = first.min(durable.len() - there);
+        durable[there..there + fits].copy_from_slice(&bytes[..fits]);
+    }
+}
+
 fn tear(durable: &mut Vec<u8>, position: usize, bytes: &[u8], random: &mut impl FnMut(u64) -> u64) {
-    const SECTOR: usize = 512;
     let mut start = 0;
     while start < bytes.len() {
         let to_boundary = SECTOR - (position + start) % SECTOR;
         let end = bytes.len().min(start + to_boundary);
-        if random(2) == 0 {
-            let change = Change::Write { position: position + start, bytes: bytes[start..end].to_vec() };
+        // A sector is lost, stays, or is torn at any byte.
+        let kept = match random(5) {
+            0 | 1 => start,
+            2 | 3 => end,
+            _ => start + random((end - start) as u64) as usize,
+        };
+        if kept > start {
+            let change = Change::Write { position: position + start, bytes: bytes[start..kept].to_vec() };
             apply(durable, &change);
         }
         start = end;
@@ -315,8 +408,14 @@ impl DiskFile for MemoryFile {
         Ok(self.disk.state().files[self.file].seen.len() as u64)
     }
 
-    fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
+    fn read_some_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
         let state = self.disk.state();
+        let most = match state.reads {
+            Reads::Good => buffer.len(),
+            Reads::Short(most) => buffer.len().min(most.max(1)),
+            Reads::Fail => return Err(io::Error::other("input/output error (simulated)")),
+        };
+        let buffer = &mut buffer[..most];
         let seen = &state.files[self.file].seen;
         let start = seen.len().min(position as usize);
         let len = buffer.len().min(seen.len() - start);
@@ -349,14 +448,27 @@ impl DiskFile for MemoryFile {
 
     fn sync(&self) -> io::Result<()> {
         let mut state = self.disk.state();
-        let outcome = state.operation();
+        let outcome = state.any_operation(true);
+        if outcome.is_ok() && state.misdeed == Some(Misdeed::Lies) {
+            return Ok(());
+        }
         if outcome.is_err() && matches!(state.fate, Fate::DieAt(_)) {
             return outcome; // what was on its way may have arrived in part: see `crash`
         }
-        let file = &mut state.files[self.file];
+        let State { files, misdeed, .. } = &mut *state;
+        let file = &mut files[self.file];
         for change in std::mem::take(&mut file.unsynced) {
-            if outcome.is_ok() {
-                apply(&mut file.durable, &change);
+            if outcome.is_err() {
+                continue;
+            }
+            match (&change, misdeed.take()) {
+                (Change::Write { position, bytes }, Some(how)) => {
+                    spoil(&mut file.durable, *position, bytes, how);
+                }
+                (change, later) => {
+                    *misdeed = later;
+                    apply(&mut file.durable, change);
+                }
             }
         }
         outcome

@@ -15,7 +15,7 @@ use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
-pub use memory::{Fate, MemoryDisk};
+pub use memory::{Fate, MemoryDisk, Misdeed, Reads};
 
 /// How a file is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,8 +63,22 @@ pub trait DiskFile: Debug + Send + Sync {
         Ok(self.len()? == 0)
     }
 
+    /// Reads into `buffer` as much as the system gives at once; nothing at the end of the file.
+    fn read_some_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize>;
+
     /// Reads into `buffer`; fewer bytes than it has room for at the end of the file only.
-    fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize>;
+    fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
+        let mut done = 0;
+        while done < buffer.len() {
+            match self.read_some_at(&mut buffer[done..], position + done as u64) {
+                Ok(0) => break,
+                Ok(read) => done += read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(done)
+    }
 
     /// Writes all of `bytes`.
     fn write_all_at(&self, bytes: &[u8], position: u64) -> io::Result<()>;
@@ -146,17 +160,8 @@ impl DiskFile for RealFile {
         Ok(self.0.metadata()?.len())
     }
 
-    fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
-        let mut done = 0;
-        while done < buffer.len() {
-            match self.0.read_at(&mut buffer[done..], position + done as u64) {
-                Ok(0) => break,
-                Ok(read) => done += read,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(done)
+    fn read_some_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
+        self.0.read_at(buffer, position)
     }
 
     fn write_all_at(&self, bytes: &[u8], position: u64) -> io::Result<()> {

@@ -29,6 +29,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::plant::Plant;
 use crate::types::{Candidate, CommittedBlock, Digest, Number, RequestId, Time};
 use block_cutter::BlockCutter;
 use known::{Committed, Seen};
@@ -67,10 +68,7 @@ struct Entry {
 #[derive(Clone, Debug)]
 struct OwnCandidate {
     ids: Vec<RequestId>,
-    /// Ids not committed yet.
-    left: usize,
     cut_at: Time,
-    digest: Option<Digest>,
 }
 
 /// One replica's intake.
@@ -134,8 +132,7 @@ impl Intake {
                 }
             }
             IntakeInput::Own { sequence, digest } => {
-                if let Some(own) = self.own.get_mut(&sequence) {
-                    own.digest = Some(digest);
+                if self.own.contains_key(&sequence) {
                     self.own_digests.insert(digest, sequence);
                 }
             }
@@ -199,6 +196,10 @@ impl Intake {
             return;
         }
 
+        if self.config.plants.has(Plant::AcceptedAndNotKept) && self.seen.holds(&id) {
+            outputs.push(IntakeOutput::Accepted(id));
+            return;
+        }
         let arrival = self.arrivals;
         self.arrivals += 1;
         self.pool_bytes += size;
@@ -296,6 +297,9 @@ impl Intake {
         if let Some(sequence) = self.own_digests.remove(&digest)
             && let Some(own) = self.own.remove(&sequence)
         {
+            if self.config.plants.has(Plant::ReleasedForgotten) {
+                return;
+            }
             free.extend(
                 own.ids
                     .into_iter()
@@ -322,15 +326,11 @@ impl Intake {
             let waited = now.since(entry.since);
             outputs.push(IntakeOutput::Done { id: *id, number, waited });
             if let Stage::Own(sequence) = entry.stage
-                && let Some(own) = self.own.get_mut(&sequence)
+                && let Some(own) = self.own.get(&sequence)
             {
+                // It keeps its room until the core lets it go, all committed or not: with more room
+                // here than there, what is cut would be let go as fast as it is cut.
                 self.turns.committed_after(now.since(own.cut_at));
-                own.left -= 1;
-                if own.left == 0 {
-                    let digest = own.digest;
-                    self.own.remove(&sequence);
-                    digest.map(|digest| self.own_digests.remove(&digest));
-                }
             }
         }
         self.committed.add(number, block.ids.clone());
@@ -455,7 +455,7 @@ impl Intake {
                 continue;
             }
             self.sequence += 1;
-            let own = OwnCandidate { ids: cut.ids.clone(), left: cut.ids.len(), cut_at: now, digest: None };
+            let own = OwnCandidate { ids: cut.ids.clone(), cut_at: now };
             self.own.insert(sequence, own);
             outputs.push(IntakeOutput::Cut(cut));
         }

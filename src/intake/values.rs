@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::block_cutter::CutLimits;
+use crate::plant::Plants;
 use crate::types::{Candidate, CommittedBlock, Digest, Number, Place, RequestId};
 
 /// What an intake goes by. All but `pool_bytes` are the channel's.
@@ -30,6 +31,8 @@ pub struct IntakeConfig {
     pub dedup_blocks: u64,
     /// Config sequence that envelopes must have been validated under.
     pub config_sequence: u64,
+    /// Rules taken away on purpose, for the tests of the tests.
+    pub plants: Plants,
 }
 
 /// An envelope that passed the filters.

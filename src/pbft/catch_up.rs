@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use super::{Output, Replica};
+use crate::plant::Plant;
 use crate::types::{CommittedBlock, Number, Place, Time, Verified};
 
 /// Blocks asked for at once.
@@ -24,7 +25,8 @@ pub(super) struct Asked {
 impl Replica {
     /// Asks a peer that is ahead for the next blocks, if that is called for.
     pub(super) fn try_catch_up(&mut self, out: &mut Vec<Output>) {
-        if self.asked.is_some_and(|asked| self.now < asked.until) {
+        let once = self.planted(Plant::CatchUpAsksOnce);
+        if self.asked.is_some_and(|asked| self.now < asked.until || once && asked.until > Time::ZERO) {
             return;
         }
         self.asked = None;
@@ -35,20 +37,22 @@ impl Replica {
             return;
         }
         let since = (*self.behind_since.get_or_insert(self.now)).max(self.last_progress);
-        let near = ahead.0 - tip.0 <= self.config.window;
-        if near && self.now.since(since) < self.config.status_interval {
-            return;
-        }
+        let late = self.now.since(since) >= self.config.status_interval;
         let n = self.config.n as u16;
         let order = (0..n).map(|step| Place((self.next_source.0 + step) % n));
         let Some(peer) = order.into_iter().find(|place| {
             let peer = &self.peers[place.index()];
-            *place != self.config.me && peer.claimed > tip && !peer.down
+            // Each by its own claim: one liar that is far ahead must not make this replica fetch from the
+            // others what is on its way.
+            let due = late || peer.claimed.0.saturating_sub(tip.0) > self.config.window;
+            *place != self.config.me && peer.claimed > tip && !peer.down && due
         }) else {
             return;
         };
         let last = Number(self.peers[peer.index()].claimed.0.min(tip.0 + BLOCKS_AT_ONCE));
-        self.next_source = Place((peer.0 + 1) % n);
+        if !self.planted(Plant::SourceNotRotated) {
+            self.next_source = Place((peer.0 + 1) % n);
+        }
         let until = self.now.after(self.config.status_interval * 4);
         self.asked = Some(Asked { peer, last, until });
         out.push(Output::FetchBlocks { from: peer, first: tip.next(), last });

@@ -4,13 +4,13 @@
 //! well as those of this one, each view by itself: signatures of mixed views could be put together
 //! for a block that a later view replaced.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::message::{Commit, Offence, PreparedCertificate};
-use super::plant::Plant;
 use super::slot::{Known, Sealed};
 use super::{Note, Output, Phase, Replica};
+use crate::plant::Plant;
 use crate::types::{BlockCertificate, CandidateRef, CommittedBlock, Digest, Number, Place, View};
 
 impl Replica {
@@ -34,6 +34,11 @@ impl Replica {
                 votes.insert(commit.signer, commit);
             }
             Some(first)
+                if first.vote == commit.vote && self.config.plants.has(Plant::DuplicateVotesCounted) =>
+            {
+                votes.insert(Place((self.config.n + votes.len()) as u16), commit);
+            }
+            Some(first)
                 if first.vote.digest != commit.vote.digest || first.vote.header != commit.vote.header =>
             {
                 let first = Box::new(first.clone());
@@ -48,8 +53,8 @@ impl Replica {
     pub(super) fn try_commit(&mut self, out: &mut Vec<Output>) -> bool {
         let number = self.tip.number.next();
         let Some(slot) = self.slots.get(&number) else { return false };
-        if slot.commits.values().all(|votes| votes.len() < self.quorum_size())
-            && !self.config.plants.has(Plant::CommitsAcrossViews)
+        if slot.commits.values().all(|votes| votes.len() < self.commit_quorum())
+            && !self.planted(Plant::CommitsAcrossViews)
         {
             return false;
         }
@@ -93,34 +98,35 @@ impl Replica {
         commits: &BTreeMap<View, BTreeMap<Place, Commit>>,
     ) -> Option<BlockCertificate> {
         let header = &known.proposal.header;
-        if header.previous_hash != Some(self.tip.hash) {
+        if header.previous_hash != Some(self.tip.hash) && !self.planted(Plant::ParentNotChecked) {
             return None;
         }
         let last_config = self.last_config_at(header.number, known);
+        let any = self.planted(Plant::CommitCountsAnyDigest);
         let matches = |commit: &&Commit| {
             let vote = &commit.vote;
-            vote.digest == known.digest && vote.header == *header && vote.last_config == last_config
+            any || vote.digest == known.digest && vote.header == *header && vote.last_config == last_config
         };
         let certificate = |view: View, signatures: BTreeMap<Place, _>| BlockCertificate {
             view,
             header: header.clone(),
             proposal: known.digest,
             last_config,
-            signatures: signatures.into_iter().take(self.quorum_size()).collect(),
+            signatures: signatures.into_iter().take(self.commit_quorum()).collect(),
         };
         let mut across = BTreeMap::new();
         for (view, votes) in commits.iter().rev() {
             let mut signatures = BTreeMap::new();
-            for commit in votes.values().filter(matches) {
-                signatures.insert(commit.signer, commit.signature.clone());
+            for (place, commit) in votes.iter().filter(|(_, commit)| matches(commit)) {
+                signatures.insert(*place, commit.signature.clone());
             }
-            if signatures.len() >= self.quorum_size() {
+            if signatures.len() >= self.commit_quorum() {
                 return Some(certificate(*view, signatures));
             }
             across.append(&mut signatures);
         }
         let view = *commits.keys().next_back()?;
-        let enough = self.config.plants.has(Plant::CommitsAcrossViews) && across.len() >= self.quorum_size();
+        let enough = self.planted(Plant::CommitsAcrossViews) && across.len() >= self.quorum_size();
         enough.then(|| certificate(view, across))
     }
 
@@ -177,7 +183,7 @@ impl Replica {
         }
         self.fetches.forget_up_to(number);
         self.sample_committed(number);
-        if self.config.plants.has(Plant::CertificatesDropped)
+        if self.planted(Plant::CertificatesDropped)
             && let Some(slot) = self.slots.get_mut(&number)
             && let Some(certified) = slot.certified.take()
         {
@@ -232,7 +238,7 @@ impl Replica {
         }
         self.unprepared.retain(|open| *open < number);
         self.dedup.abandon_proposals();
-        self.pool.land_all();
+        self.pool.land_all(&BTreeSet::new());
         self.open_config = None;
         self.accepted_top = number;
         self.prepared_top = number;
@@ -286,6 +292,9 @@ impl Replica {
 
     /// Certificates for the numbers above the last committed block, whose payload is held.
     pub(super) fn certificates(&self) -> Vec<Arc<PreparedCertificate>> {
+        if self.planted(Plant::ViewChangeHidesCertificates) {
+            return Vec::new();
+        }
         let above = self.slots.range(self.tip.number.next()..);
         let certified = above.filter_map(|(_, slot)| slot.certified.as_ref());
         let held = certified.filter(|certified| self.missing(&certified.certificate.proposal).is_empty());

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::header;
+use crate::plant::{Plant, Plants};
 use crate::types::{Candidate, Digest, Number, RequestId};
 
 /// Most maps that ids are spread over.
@@ -35,18 +36,20 @@ pub(super) struct Content {
 }
 
 /// Request ids of the last D blocks and of the proposals in flight.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Dedup {
     depth: u64,
-    off: bool,
+    planted: Plants,
     tip: Number,
     /// The highest block or proposal that an id is in.
     taken: Vec<BTreeMap<RequestId, Number>>,
     blocks: VecDeque<(Number, Vec<RequestId>)>,
     proposals: BTreeMap<Number, InFlight>,
+    /// A block's order depends on whose replica this is: a rule taken away.
+    leaks_order: bool,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct InFlight {
     content: Arc<Content>,
     /// Ids that are in an older block as well, which counts again if the proposal is abandoned.
@@ -60,22 +63,29 @@ impl Dedup {
         depth: u64,
         block_count: u32,
         recent: Vec<(Number, Vec<RequestId>)>,
-        off: bool,
+        planted: Plants,
     ) -> Self {
         let ids = depth.saturating_mul(u64::from(block_count));
         let shards = (ids / IDS_PER_SHARD).clamp(1, MOST_SHARDS).next_power_of_two();
         let mut dedup = Self {
             depth,
-            off,
+            planted,
             tip: Number(0),
             taken: vec![BTreeMap::new(); shards as usize],
             blocks: VecDeque::new(),
             proposals: BTreeMap::new(),
+            leaks_order: false,
         };
         for (number, ids) in recent {
             dedup.commit(number, ids);
         }
         dedup
+    }
+
+    /// Orders a block's data in a way of its own, for tests that take that rule away.
+    pub(super) fn leaking_order(mut self, leaks_order: bool) -> Self {
+        self.leaks_order = leaks_order;
+        self
     }
 
     fn shard(&self, id: &RequestId) -> usize {
@@ -102,7 +112,9 @@ impl Dedup {
                 None => return false,
             }
         }
-        taken < number && taken.0.saturating_add(self.depth) >= number.0 && !self.off
+        let depth = if self.planted.has(Plant::DedupWindowTooShort) { self.depth - 1 } else { self.depth };
+        let off = self.planted.has(Plant::NoDeduplication);
+        taken < number && taken.0.saturating_add(depth) >= number.0 && !off
     }
 
     /// The id is in one of the last D committed blocks.
@@ -127,7 +139,11 @@ impl Dedup {
     /// in blocks and proposals `number - D .. number`, minus those that came before in this block.
     pub(super) fn content(&self, number: Number, candidates: &[Arc<Candidate>]) -> Content {
         let all = || candidates.iter().flat_map(|candidate| candidate.envelopes.iter().zip(&candidate.ids));
-        let repeated = if self.off { Vec::new() } else { repeated(all().map(|(_, id)| *id)) };
+        let repeated = if self.planted.has(Plant::NoDeduplication) {
+            Vec::new()
+        } else {
+            repeated(all().map(|(_, id)| *id))
+        };
         let (mut data, mut ids) = (Vec::new(), Vec::new());
         for (position, (envelope, id)) in all().enumerate() {
             if !self.is_taken(id, number) && repeated.binary_search(&position).is_err() {
@@ -135,9 +151,13 @@ impl Dedup {
                 ids.push(*id);
             }
         }
+        if self.leaks_order {
+            data.reverse();
+            ids.reverse();
+        }
         let data_hash = match candidates {
             // Nothing fell out: the hash that the candidate's validation computed is the block's.
-            [only] if only.envelopes.len() == data.len() => only.data_hash,
+            [only] if only.envelopes.len() == data.len() && !self.leaks_order => only.data_hash,
             _ => header::data_hash(&data),
         };
         let is_config = candidates.iter().any(|candidate| candidate.is_config);
@@ -247,7 +267,7 @@ mod tests {
 
     #[test]
     fn an_id_falls_out_if_it_is_in_the_last_d_blocks_in_flight_below_or_earlier_in_the_block() {
-        let mut dedup = Dedup::new(3, 10, vec![(Number(1), ids(b"a")), (Number(2), ids(b"b"))], false);
+        let mut dedup = Dedup::new(3, 10, vec![(Number(1), ids(b"a")), (Number(2), ids(b"b"))], Plants::NONE);
         propose(&mut dedup, 3, b"c");
         assert_eq!(data(&dedup, 4, &[b"abcd", b"dea"]), b"de", "block 1 is within 3 of block 4");
         assert_eq!(data(&dedup, 5, &[b"abcd"]), b"ad", "and not of block 5");
@@ -258,7 +278,7 @@ mod tests {
 
     #[test]
     fn an_id_may_come_again_after_d_blocks_and_an_abandoned_repetition_leaves_no_trace() {
-        let mut dedup = Dedup::new(2, 10, vec![(Number(1), ids(b"a"))], false);
+        let mut dedup = Dedup::new(2, 10, vec![(Number(1), ids(b"a"))], Plants::NONE);
         propose(&mut dedup, 2, b"x");
         propose(&mut dedup, 3, b"y");
         propose(&mut dedup, 4, b"a");
@@ -275,7 +295,7 @@ mod tests {
 
     #[test]
     fn a_commit_of_something_else_than_what_was_in_flight_takes_all_of_that_back() {
-        let mut dedup = Dedup::new(10, 10, Vec::new(), false);
+        let mut dedup = Dedup::new(10, 10, Vec::new(), Plants::NONE);
         propose(&mut dedup, 1, b"a");
         propose(&mut dedup, 2, b"b");
         dedup.commit(Number(1), ids(b"c"));

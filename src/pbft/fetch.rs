@@ -11,7 +11,7 @@ use crate::types::{Digest, Number, Place, Time};
 /// A candidate is usually on its way: it is not asked for before this time has passed.
 const GRACE: Duration = Duration::from_millis(20);
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Want {
     number: Number,
     origin: Place,
@@ -20,7 +20,7 @@ struct Want {
 }
 
 /// What is being fetched. Bounded by the names in the proposals within reach.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Fetches {
     wants: BTreeMap<Digest, Want>,
     due: Option<Time>,
@@ -34,6 +34,11 @@ impl Fetches {
 
     pub(super) fn found(&mut self, digest: &Digest) {
         self.wants.remove(digest);
+    }
+
+    /// Nothing is wanted for this number any more.
+    pub(super) fn forget(&mut self, number: Number) {
+        self.wants.retain(|_, want| want.number != number);
     }
 
     pub(super) fn forget_up_to(&mut self, number: Number) {

@@ -240,6 +240,9 @@ pub struct Status {
     pub active: bool,
     /// It only follows: it counts for no quorum.
     pub follows: bool,
+    /// It suspects the primary of `view`. Promises nothing: it goes on voting, and may think better
+    /// of it.
+    pub complains: bool,
     /// Number of its last committed block.
     pub committed: Number,
     /// Highest number with an accepted proposal in this view; 0 for none.

@@ -17,9 +17,9 @@
 use std::sync::Arc;
 
 use super::message::{NewView, NewViewBody, Offence, PreparedCertificate, SignedViewChange, Unsigned};
-use super::plant::{Plant, Plants};
 use super::{Note, Output, Phase, Record, Replica};
 use crate::header::header_hash;
+use crate::plant::{Plant, Plants};
 use crate::types::{BlockCertificate, Digest, Number, View};
 
 /// What a new-view means.
@@ -64,13 +64,18 @@ pub(super) fn follow(
         }
     }
 
+    if plants.has(Plant::NewViewIgnoresCertificates) {
+        return Ok(Outcome { base, again: Vec::new() });
+    }
     let all = || set.iter().flat_map(|change| &change.body.prepared);
     let highest_view = all().map(|certificate| certificate.view).max();
     let mut again = Vec::new();
     loop {
         number = number.next();
         let here = || all().filter(|certificate| certificate.proposal.number() == number);
-        let Some(view) = here().map(|certificate| certificate.view).max() else { break };
+        let views = || here().map(|certificate| certificate.view);
+        let lowest = plants.has(Plant::LowestCertificate);
+        let Some(view) = (if lowest { views().min() } else { views().max() }) else { break };
         if plants.has(Plant::SingleHighestCertificate) && Some(view) != highest_view {
             break;
         }
@@ -112,11 +117,11 @@ impl Replica {
                 usable.push((missing.sum::<usize>(), change.signer != self.config.me, change));
             }
         }
-        if usable.len() < self.quorum_size() {
+        if usable.len() < self.new_view_quorum() {
             return;
         }
         usable.sort_by_key(|(missing, other, change)| (*missing, *other, change.signer));
-        usable.truncate(self.quorum_size());
+        usable.truncate(self.new_view_quorum());
         let mut view_changes: Vec<_> = usable.into_iter().map(|(_, _, change)| Arc::clone(change)).collect();
         view_changes.sort_by_key(|change| change.signer);
 
@@ -136,13 +141,20 @@ impl Replica {
         let body = NewViewBody { view: self.view, view_changes };
         self.chosen = Some(Arc::new(body.clone()));
         // A new-view is a vote: after a restart it is this one that is sent, and no other.
-        self.promise(vec![Record::NewViewChosen(Arc::new(body.clone()))], Unsigned::NewView(body), out);
+        let mut records = vec![Record::NewViewChosen(Arc::new(body.clone()))];
+        if self.planted(Plant::NewViewChoiceNotPersisted) {
+            records.clear();
+        }
+        self.promise(records, Unsigned::NewView(body), out);
     }
 
     /// A new-view by its view's primary.
     pub(super) fn on_new_view(&mut self, new_view: Arc<NewView>, out: &mut Vec<Output>) {
         let view = new_view.body.view;
-        if view < self.view || view == self.view && self.phase != Phase::Leaving || view == View(0) {
+        if view < self.view && !self.planted(Plant::StaleNewViewAccepted)
+            || view == self.view && self.phase != Phase::Leaving
+            || view == View(0)
+        {
             return;
         }
         if self.tip.certificate.as_ref().is_some_and(|certificate| certificate.view > view) {
@@ -160,8 +172,12 @@ impl Replica {
 
     /// Exactly q view-changes for exactly that view, by distinct senders, each one in order.
     fn follows_the_rules(&self, body: &NewViewBody) -> bool {
-        let enough = body.view_changes.len() == self.quorum_size();
-        let distinct = body.view_changes.windows(2).all(|pair| pair[0].signer < pair[1].signer);
+        if self.planted(Plant::NewViewNotChecked) {
+            return true;
+        }
+        let enough = body.view_changes.len() == self.new_view_quorum();
+        let distinct = self.planted(Plant::NewViewDuplicateSenders)
+            || body.view_changes.windows(2).all(|pair| pair[0].signer < pair[1].signer);
         let exact = body.view_changes.iter().all(|change| change.body.view == body.view);
         enough
             && distinct
@@ -175,11 +191,11 @@ impl Replica {
         // new-view that led here: a replica that came back in an older view could vote in both.
         // A follower promises nothing and so records nothing: a log with records in it is one that
         // remembers all votes.
-        if self.votes() && !self.config.plants.has(Plant::NewViewNotPersisted) {
+        if self.votes() && !self.planted(Plant::NewViewNotPersisted) {
             out.push(Output::Persist(Record::NewView(Arc::clone(&new_view))));
         }
-        self.leave_proposals();
-        if self.config.plants.has(Plant::CertificatesDropped) {
+        self.leave_proposals(&outcome);
+        if self.planted(Plant::CertificatesForgottenOnEntering) {
             self.drop_certificates();
         }
         self.view = new_view.body.view;
@@ -187,6 +203,7 @@ impl Replica {
         self.chosen = None;
         self.entered = Some((new_view, outcome));
         self.change_deadline = None;
+        self.proof = None;
         self.note_progress();
         self.view_began();
         self.try_activate(out);

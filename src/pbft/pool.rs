@@ -13,12 +13,13 @@ use super::dedup::Dedup;
 use super::message::{MAX_CANDIDATES, Proposal};
 use crate::types::{Candidate, CandidateRef, Digest, Number, Place, Time, View};
 
-/// Where a candidate stands in its origin's line: a generation (an origin that restarts counts
-/// from 0 again), then the origin's own count. The digest tells apart what a liar numbers alike.
+/// Where a candidate stands in a line: a generation (an origin that restarts counts from 0 again),
+/// then the origin's own count. The digest tells apart what a liar numbers alike. What did not come
+/// over its origin's link has generation 0 and is counted as it comes.
 type Turn = (u64, u64, Digest);
 
 /// A candidate held, and why.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Held {
     pub(super) candidate: Arc<Candidate>,
     /// The config sequence it was found valid under.
@@ -34,6 +35,8 @@ pub(super) struct Held {
     in_flight: bool,
     parked: bool,
     turn: Turn,
+    /// The line it waits in, if it does.
+    line: Option<Place>,
     /// All ids before this one are committed.
     cursor: usize,
     arrived: Time,
@@ -54,12 +57,14 @@ pub(super) struct Watch {
     pub(super) forwards: u32,
     pub(super) forwarded: Time,
     pub(super) first_forwarded: Time,
+    /// How often it was due to be sent while this replica was alone with it.
+    pub(super) alone: u32,
     /// Candidates ordered before it was sent for the second time.
     pub(super) passed_from: u64,
 }
 
 /// Candidates by name, and the lines they wait in.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Pool {
     outstanding: usize,
     config_sequence: u64,
@@ -68,7 +73,11 @@ pub(super) struct Pool {
     forwarded: Vec<usize>,
     /// Highest generation and sequence seen of each origin.
     newest: Vec<(u64, u64)>,
-    /// Those that may be proposed, by origin.
+    /// How many candidates came over other links than their origin's.
+    strays: u64,
+    /// Those that may be proposed. A candidate waits in the line of whoever is known to have sent it:
+    /// its origin if it came over the origin's link, else its forwarder; or a liar could forge
+    /// candidates of another, and stand before the other's own.
     ready: BTreeMap<Place, BTreeSet<Turn>>,
     ready_count: usize,
     ready_envelopes: u64,
@@ -77,6 +86,8 @@ pub(super) struct Pool {
     parked: BTreeSet<Digest>,
     /// Whose turn it is when the next block is put together.
     next_origin: Place,
+    /// Forwarders have no quota: a rule taken away.
+    unbounded: bool,
 }
 
 /// How a candidate came.
@@ -107,14 +118,22 @@ impl Pool {
             held: BTreeMap::new(),
             charged: vec![0; n],
             forwarded: vec![0; n],
-            newest: vec![(0, 0); n],
+            newest: vec![(1, 0); n],
+            strays: 0,
             ready: BTreeMap::new(),
             ready_count: 0,
             ready_envelopes: 0,
             ready_bytes: 0,
             parked: BTreeSet::new(),
             next_origin: Place(0),
+            unbounded: false,
         }
+    }
+
+    /// Forwarders have no quota, for tests that take that rule away.
+    pub(super) fn without_bound(mut self, unbounded: bool) -> Self {
+        self.unbounded = unbounded;
+        self
     }
 
     /// Takes in a valid candidate that came from `from`. One that came over its origin's link is
@@ -141,13 +160,16 @@ impl Pool {
                 if let Some(forwarder) = held.forwarder.take() {
                     self.forwarded[forwarder.index()] -= 1;
                 }
+                self.leave_line(&digest);
+                let turn = self.turn_of(candidate);
+                self.held.get_mut(&digest).expect("it is held").turn = turn;
             }
             self.sort(&digest);
             return;
         }
 
         let charged = from == origin && self.charged[origin.index()] < self.outstanding;
-        let forwarded = from != origin && self.forwarded[from.index()] < self.outstanding;
+        let forwarded = from != origin && (self.forwarded[from.index()] < self.outstanding || self.unbounded);
         let cursor = committed_prefix(candidate, 0, dedup);
         let done = cursor == candidate.ids.len();
         if from == origin && (!charged || done) {
@@ -162,7 +184,12 @@ impl Pool {
         if let Some(forwarder) = forwarder {
             self.forwarded[forwarder.index()] += 1;
         }
-        let turn = self.turn_of(candidate);
+        let turn = if from == origin {
+            self.turn_of(candidate)
+        } else {
+            self.strays += 1;
+            (0, self.strays, digest)
+        };
         let held = Held {
             candidate: Arc::clone(candidate),
             config_sequence,
@@ -175,6 +202,7 @@ impl Pool {
             in_flight: false,
             parked: false,
             turn,
+            line: None,
             cursor,
             arrived: now,
             watch: Watch::default(),
@@ -225,9 +253,17 @@ impl Pool {
         proposal.candidates.iter().map(|named| self.get(&named.digest).cloned()).collect()
     }
 
-    /// When the oldest of a proposal's candidates arrived.
-    pub(super) fn oldest_arrival(&self, proposal: &Proposal) -> Option<Time> {
-        proposal.candidates.iter().filter_map(|named| Some(self.held.get(&named.digest)?.arrived)).min()
+    /// Whose candidates a proposal names that came over their origin's link, and when the first of
+    /// each origin did.
+    pub(super) fn arrivals(&self, proposal: &Proposal) -> BTreeMap<Place, Time> {
+        let mut first = BTreeMap::new();
+        for held in proposal.candidates.iter().filter_map(|named| self.held.get(&named.digest)) {
+            if held.charged {
+                let arrived = first.entry(held.candidate.origin).or_insert(held.arrived);
+                *arrived = held.arrived.min(*arrived);
+            }
+        }
+        first
     }
 
     /// Keeps the proposal's candidates until [`Self::unpin`]. All are held.
@@ -265,15 +301,31 @@ impl Pool {
         }
     }
 
-    /// No proposal is in flight any more; what was goes back to waiting.
-    pub(super) fn land_all(&mut self) {
+    /// No proposal is in flight any more; what was goes back to waiting. What was fetched for one is
+    /// let go, but for `again`, which is about to be proposed again.
+    pub(super) fn land_all(&mut self, again: &BTreeSet<Digest>) {
         let digests: Vec<_> = self.held.keys().copied().collect();
         for digest in digests {
             let held = self.held.get_mut(&digest).expect("just listed");
-            (held.in_flight, held.parked, held.wanted) = (false, false, None);
+            (held.in_flight, held.parked) = (false, false);
+            held.wanted = held.wanted.filter(|_| again.contains(&digest));
             self.sort(&digest);
         }
         self.parked.clear();
+    }
+
+    /// The proposal for this number that named them is refused.
+    pub(super) fn forget_wanted(&mut self, number: Number) {
+        let wanted = self.held.iter_mut().filter(|(_, held)| held.wanted == Some(number));
+        let digests: Vec<_> = wanted
+            .map(|(digest, held)| {
+                held.wanted = None;
+                *digest
+            })
+            .collect();
+        for digest in digests {
+            self.sort(&digest);
+        }
     }
 
     /// After a block: those whose every id is in the chain are done, and released once.
@@ -400,25 +452,40 @@ impl Pool {
     /// Puts a candidate where it belongs after a change: into its line, out of it, or out of here.
     fn sort(&mut self, digest: &Digest) {
         let Some(held) = self.held.get(digest) else { return };
-        let origin = held.candidate.origin;
-        let (turn, envelopes, bytes) =
-            (held.turn, held.candidate.envelopes.len() as u64, held.candidate.bytes());
         let keep = held.charged || held.forwarder.is_some() || held.wanted.is_some() || held.pins > 0;
         let valid = held.config_sequence >= self.config_sequence;
-        let ready = keep && valid && !held.done && !held.in_flight && !held.parked;
-        let line = self.ready.entry(origin).or_default();
-        if ready && line.insert(turn) {
-            self.ready_count += 1;
-            self.ready_envelopes += envelopes;
-            self.ready_bytes += bytes;
-        } else if !ready && line.remove(&turn) {
-            self.ready_count -= 1;
-            self.ready_envelopes -= envelopes;
-            self.ready_bytes -= bytes;
+        let ready = valid && !held.done && !held.in_flight && !held.parked;
+        let from_origin = held.charged || held.forwarder.is_none() && held.pins > 0;
+        let line = if from_origin { Some(held.candidate.origin) } else { held.forwarder };
+        let line = line.filter(|_| ready);
+        if held.line != line {
+            self.leave_line(digest);
+            self.enter_line(digest, line);
         }
         if !keep {
             self.parked.remove(digest);
             self.held.remove(digest);
+        }
+    }
+
+    fn enter_line(&mut self, digest: &Digest, line: Option<Place>) {
+        let Some(held) = self.held.get_mut(digest) else { return };
+        held.line = line;
+        if let Some(place) = line {
+            self.ready.entry(place).or_default().insert(held.turn);
+            self.ready_count += 1;
+            self.ready_envelopes += held.candidate.envelopes.len() as u64;
+            self.ready_bytes += held.candidate.bytes();
+        }
+    }
+
+    fn leave_line(&mut self, digest: &Digest) {
+        let Some(held) = self.held.get_mut(digest) else { return };
+        if let Some(place) = held.line.take() {
+            self.ready.entry(place).or_default().remove(&held.turn);
+            self.ready_count -= 1;
+            self.ready_envelopes -= held.candidate.envelopes.len() as u64;
+            self.ready_bytes -= held.candidate.bytes();
         }
     }
 

@@ -3,9 +3,11 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::message::{MAX_CANDIDATES, PrePrepare, Prepare, PrepareVote, Proposal};
-use super::plant::Plant;
+use super::complaint::Reason;
+use super::message::{MAX_CANDIDATES, Message, PrePrepare, Prepare, PrepareVote, Proposal};
+use super::slot::Slot;
 use super::{Output, Phase, Replica};
+use crate::plant::Plant;
 use crate::types::{Number, Place, View};
 
 /// What is wrong with a proposal that an honest primary would not have made.
@@ -20,7 +22,7 @@ impl Replica {
         }
         let digest = pre_prepare.proposal.digest(&self.config.domain.genesis);
         let signer = view.primary(self.config.n);
-        if self.config.plants.has(Plant::SecondProposal) {
+        if self.planted(Plant::SecondProposal) {
             self.forget_vote(view, number, signer);
         }
         // It is the primary's prepare as well. A second, different one is an offence, found there.
@@ -73,12 +75,20 @@ impl Replica {
         if number <= self.settled() {
             return false; // the new-view said what belongs here, and a commit overtook it
         }
-        let Some(proposal) = slot.pending.get(&self.view).map(|pending| Arc::clone(&pending.proposal)) else {
+        let Some(proposal) = self.pending_proposal(slot) else {
             return false;
         };
-        if let Err(Fault(reason)) = self.check_form(&proposal) {
-            self.suspect(reason, out);
+        let parent = self.parent_hash();
+        if slot.refused == Some((self.view, parent)) {
             return false;
+        }
+        if let Err(Fault(reason)) = self.check_form(&proposal) {
+            return self.refuse(number, reason, out);
+        }
+        // Before anything is fetched, and again with each candidate that comes: a proposal that is too
+        // large must not make this replica hold all that it names.
+        if !self.fits_a_block(&proposal) {
+            return self.refuse(number, format!("the proposal {number} is larger than a block may be"), out);
         }
         if !self.hold_or_fetch(&proposal, number) {
             return false;
@@ -88,27 +98,17 @@ impl Replica {
             return false; // validated under an older configuration; it comes again
         }
         let content = self.dedup.content(number, &candidates);
-        let (mut envelopes, mut bytes) = (0u64, 0u64);
-        for candidate in &candidates {
-            envelopes += candidate.envelopes.len() as u64;
-            bytes += candidate.bytes();
-        }
-        let fault = if envelopes > u64::from(self.config.max_message_count)
-            || bytes > self.config.absolute_max_bytes
-        {
-            Some("is larger than a block may be")
-        } else if candidates.len() > 1 && candidates.iter().any(|candidate| candidate.is_config) {
+        let fault = if candidates.len() > 1 && candidates.iter().any(|candidate| candidate.is_config) {
             Some("has a config envelope that is not alone")
         } else if content.ids.is_empty() {
             Some("has nothing that is not in the chain")
-        } else if content.data_hash != proposal.header.data_hash {
+        } else if content.data_hash != proposal.header.data_hash && !self.planted(Plant::DataHashNotChecked) {
             Some("has another data hash than its candidates")
         } else {
             None
         };
         if let Some(fault) = fault {
-            self.suspect(format!("the proposal {number} {fault}"), out);
-            return false;
+            return self.refuse(number, format!("the proposal {number} {fault}"), out);
         }
         let mut known = self.known(proposal);
         known.content = Some(Arc::new(content));
@@ -117,10 +117,46 @@ impl Replica {
         true
     }
 
+    /// What is held of the proposal keeps the limits of a block.
+    fn fits_a_block(&self, proposal: &Proposal) -> bool {
+        let (mut envelopes, mut bytes) = (0u64, 0u64);
+        for candidate in proposal.candidates.iter().filter_map(|named| self.pool.get(&named.digest)) {
+            envelopes += candidate.envelopes.len() as u64;
+            bytes = bytes.saturating_add(candidate.bytes());
+        }
+        let fits =
+            envelopes <= u64::from(self.config.max_message_count) && bytes <= self.config.absolute_max_bytes;
+        fits || self.planted(Plant::LimitsNotChecked)
+    }
+
+    /// The proposal is wrong: this replica votes for nothing here in this view, and complains. The
+    /// others get the proposal as it is, signed by the primary: they will find the same, or that they
+    /// were told something else, which is an offence. False: nothing was accepted.
+    fn refuse(&mut self, number: Number, reason: String, out: &mut Vec<Output>) -> bool {
+        let parent = self.parent_hash();
+        let slot = self.slots.entry(number).or_default();
+        slot.refused = Some((self.view, parent));
+        self.fetches.forget(number);
+        self.pool.forget_wanted(number);
+        if let Some(wrong) = self.slots.get(&number).and_then(|slot| slot.pending.get(&self.view)) {
+            out.push(Output::TellAll(Message::PrePrepare(wrong.clone())));
+        }
+        self.raise(Reason::Fault, || reason, out);
+        false
+    }
+
+    /// What the primary of this view proposed at a number.
+    fn pending_proposal(&self, slot: &Slot) -> Option<Arc<Proposal>> {
+        let oldest = if self.planted(Plant::StaleProposalAccepted) { View(0) } else { self.view };
+        let (_, pending) = slot.pending.range(oldest..=self.view).next_back()?;
+        Some(Arc::clone(&pending.proposal))
+    }
+
     fn check_form(&self, proposal: &Proposal) -> Result<(), Fault> {
         let number = proposal.number();
         let names: BTreeSet<_> = proposal.candidates.iter().map(|named| named.digest).collect();
-        if proposal.header.previous_hash != Some(self.parent_hash()) {
+        let extends = proposal.header.previous_hash == Some(self.parent_hash());
+        if !extends && !self.planted(Plant::ParentNotChecked) {
             Err(Fault(format!("the proposal {number} does not extend the one below it")))
         } else if names.is_empty() || names.len() != proposal.candidates.len() {
             Err(Fault(format!("the proposal {number} names no candidate, or one twice")))

@@ -5,12 +5,13 @@
 //! committed(k-1). Without the last part a certificate could stand above a gap, and a new view
 //! that stops at the gap would drop a block that had been committed.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use super::message::{CommitVote, Offence, Prepare, PreparedCertificate, Unsigned};
-use super::plant::Plant;
 use super::slot::Certified;
 use super::{Note, Output, Phase, Record, Replica};
+use crate::plant::Plant;
 use crate::types::{Number, Place, View};
 
 impl Replica {
@@ -25,6 +26,10 @@ impl Replica {
         if *signer == self.config.me && from != self.config.me {
             return false;
         }
+        if self.planted(Plant::OffenceUnproven) {
+            self.accuse_across_views(&prepare, out);
+        }
+        let Prepare { vote, signer, .. } = &prepare;
         let votes = self.slots.entry(number).or_default().prepares.entry(view).or_default();
         if let Some((digest, signature)) = votes.get(signer) {
             if *digest != vote.digest {
@@ -33,12 +38,38 @@ impl Replica {
                     signer: *signer,
                     signature: signature.clone(),
                 };
-                self.on_offence(Offence::Prepares(Box::new(first), Box::new(prepare)), out);
+                self.on_offence(Offence::Prepares(Box::new(first), Box::new(prepare.clone())), out);
             }
+            self.keep_repeated_prepare(prepare);
             return false;
         }
         votes.insert(prepare.signer, (prepare.vote.digest, prepare.signature));
         true
+    }
+
+    /// For tests that take away the rule that only votes of one view contradict each other.
+    fn accuse_across_views(&mut self, prepare: &Prepare, out: &mut Vec<Output>) {
+        let vote = prepare.vote;
+        let Some(slot) = self.slots.get(&vote.number) else { return };
+        let other = slot.prepares.iter().find_map(|(view, votes)| {
+            let (digest, signature) = votes.get(&prepare.signer)?;
+            let vote = super::message::PrepareVote { view: *view, digest: *digest, ..vote };
+            Some(Prepare { vote, signer: prepare.signer, signature: signature.clone() })
+        });
+        if let Some(other) = other.filter(|other| other.vote.digest != vote.digest) {
+            self.on_offence(Offence::Prepares(Box::new(other), Box::new(prepare.clone())), out);
+        }
+    }
+
+    /// For tests that take away the rule of one prepare for each signer, view and number.
+    fn keep_repeated_prepare(&mut self, prepare: Prepare) {
+        let Prepare { vote, signer, signature } = prepare;
+        let votes = self.slots.entry(vote.number).or_default().prepares.entry(vote.view).or_default();
+        let same = votes.get(&signer).is_some_and(|(first, _)| *first == vote.digest);
+        let planted = if same { Plant::DuplicateVotesCounted } else { Plant::VotesUnbounded };
+        if self.config.plants.has(planted) {
+            votes.insert(Place((self.config.n + votes.len()) as u16), (vote.digest, signature));
+        }
     }
 
     /// Makes certificates for what has a quorum of prepares, lowest number first.
@@ -52,7 +83,7 @@ impl Replica {
                 self.unprepared.remove(&number);
                 self.prepared(view, number, out);
                 progress = true;
-            } else if number > self.tip.number && !self.config.plants.has(Plant::NoPrefixRule) {
+            } else if number > self.tip.number && !self.planted(Plant::NoPrefixRule) {
                 break; // nothing above it can be prepared
             }
             next = self.unprepared.range(number.next()..).next().copied();
@@ -62,12 +93,15 @@ impl Replica {
 
     fn is_prepared(&self, view: View, number: Number) -> bool {
         let Some(slot) = self.slots.get(&number) else { return false };
-        let Some(voted) = slot.voted_in(view).filter(|voted| !voted.abandoned) else { return false };
+        let Some(voted) = slot.voted_in(view).filter(|voted| !voted.abandoned) else {
+            return false;
+        };
         if number > self.durable && !voted.known.pinned {
             return false; // a block that was fetched and is not durable: its payload is in no log
         }
-        let enough = slot.prepares_for(view, &voted.known.digest) >= self.quorum_size();
-        enough && (self.stands_on_certificates(view, number) || self.config.plants.has(Plant::NoPrefixRule))
+        let prepares = slot.prepares_for(self.counted_views(view), &voted.known.digest).count();
+        let enough = prepares >= self.quorum_size() || self.planted(Plant::CommitBeforePrepared);
+        enough && (self.stands_on_certificates(view, number) || self.planted(Plant::NoPrefixRule))
     }
 
     /// Every number between the last durable block and this one has its certificate in the log: of
@@ -90,15 +124,13 @@ impl Replica {
     /// it down to a durable block: a commit of q replicas then means that q logs hold certificates
     /// for the number and every one below, which is what view changes rest on.
     fn prepared(&mut self, view: View, number: Number, out: &mut Vec<Output>) {
-        let quorum = self.quorum_size();
+        let (quorum, views) = (self.quorum_size(), self.counted_views(view));
         let slot = self.slots.get_mut(&number).expect("it was voted on");
         let voted = slot.voted.as_mut().expect("it was voted on");
         let mut known = voted.known.clone();
         known.pinned = false;
-        let votes = &slot.prepares[&view];
-        let matching = votes.iter().filter(|(_, (digest, _))| *digest == known.digest);
-        let signatures =
-            matching.take(quorum).map(|(signer, (_, signature))| (*signer, signature.clone())).collect();
+        let prepares = slot.prepares_for(views, &known.digest).take(quorum);
+        let signatures = prepares.map(|(signer, signature)| (signer, signature.clone())).collect();
         let certificate =
             Arc::new(PreparedCertificate { view, proposal: Arc::clone(&known.proposal), signatures });
 
@@ -107,7 +139,9 @@ impl Replica {
             self.pin(&mut known);
             records = self.payload_records(&certificate.proposal);
         }
-        records.push(Record::Prepared(Arc::clone(&certificate)));
+        if !self.planted(Plant::CertificateNotPersisted) {
+            records.push(Record::Prepared(Arc::clone(&certificate)));
+        }
         let vote = CommitVote {
             view,
             header: known.proposal.header.clone(),
@@ -136,12 +170,23 @@ impl Replica {
     pub(super) fn voting_view(&self) -> Option<View> {
         match self.phase {
             Phase::Active if self.votes() => Some(self.view),
-            Phase::Leaving if self.config.plants.has(Plant::CommitAfterViewChange) => Some(self.left_view),
+            Phase::Leaving if self.planted(Plant::CommitAfterViewChange) => Some(self.left_view),
             _ => None,
         }
     }
 
+    /// Prepares are counted in one view, each view by itself.
+    fn counted_views(&self, view: View) -> RangeInclusive<View> {
+        if self.planted(Plant::PreparesOfAnyView) { View(0)..=View(u64::MAX) } else { view..=view }
+    }
+
     pub(super) fn oldest_vote_view(&self) -> View {
-        if self.config.plants.has(Plant::CommitAfterViewChange) { self.left_view } else { self.view }
+        if self.planted(Plant::CommitAfterViewChange) {
+            self.left_view
+        } else if self.planted(Plant::PreparesOfAnyView) {
+            View(0)
+        } else {
+            self.view
+        }
     }
 }

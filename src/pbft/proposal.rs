@@ -11,6 +11,7 @@ use super::pool::Limits;
 use super::slot::{Known, Voted};
 use super::{Note, Output, Phase, Record, Replica};
 use crate::header::header_hash;
+use crate::plant::Plant;
 use crate::types::{Candidate, CandidateRef, Digest, Header, Number};
 
 /// The primary proposes at once while fewer numbers than this are not yet prepared.
@@ -59,7 +60,8 @@ impl Replica {
         // The second bound is on what a restart finds: the ledger may come back at the durable
         // block, and a view-change must still have room for every certificate above it.
         number > self.tip.number
-            && number.0 <= self.tip.number.0.saturating_add(self.config.window)
+            && (number.0 <= self.tip.number.0.saturating_add(self.config.window)
+                || self.planted(Plant::WindowNotEnforced))
             && number.0 <= self.durable.0.saturating_add(self.config.reach())
             && self.open_config.is_none()
     }
@@ -118,7 +120,9 @@ impl Replica {
             self.pin(&mut known);
             records = self.payload_records(&proposal);
         }
-        records.push(Record::Accepted { view, proposal: Arc::clone(&proposal) });
+        if !self.planted(Plant::AcceptanceNotPersisted) {
+            records.push(Record::Accepted { view, proposal: Arc::clone(&proposal) });
+        }
         let slot = self.slots.entry(number).or_default();
         let first = slot.voted_in(view).is_none_or(|voted| voted.known.digest == digest);
         assert!(first, "one vote for each view and number, whatever a restart brought back");
@@ -140,7 +144,7 @@ impl Replica {
 
     /// The payloads of a proposal that are not in the log yet.
     pub(super) fn payload_records(&mut self, proposal: &Proposal) -> Vec<Record> {
-        if !self.votes() {
+        if !self.votes() || self.planted(Plant::PayloadNotPersisted) {
             return Vec::new();
         }
         let mut records = Vec::new();

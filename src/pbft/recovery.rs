@@ -7,17 +7,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::complaint::Complaint;
 use super::dedup::Dedup;
 use super::fetch::Fetches;
 use super::message::{CommitVote, NewView, PrepareVote, PreparedCertificate, Proposal, Unsigned};
 use super::new_view::{Contradiction, follow};
-use super::plant::Plant;
 use super::pool::Pool;
 use super::quorum::Quorum;
 use super::slot::{Certified, Sealed, Voted};
 use super::status::Peer;
-use super::suspicion::Samples;
+use super::suspicion::{Delay, Samples};
 use super::{ChainTip, Config, Note, Output, Phase, Record, Replica, Tip};
+use crate::plant::{Hoard, Plant};
 use crate::types::{Place, Time, View};
 
 impl Replica {
@@ -27,13 +28,15 @@ impl Replica {
     /// passed over. Nothing in them can make it panic: what does not fit is not voted on again.
     pub fn recover(
         config: Config,
-        tip: ChainTip,
+        mut tip: ChainTip,
         records: Vec<Record>,
         now: Time,
         outputs: &mut Vec<Output>,
     ) -> Self {
         let (n, outstanding, sequence) = (config.n, config.outstanding, config.config_sequence);
-        let no_duplicates_fall_out = config.plants.has(Plant::NoDeduplication);
+        if config.plants.has(Plant::RestartForgetsIds) {
+            tip.recent.pop(); // those of the last block
+        }
         let mut replica = Self {
             quorum: Quorum::of(n),
             now,
@@ -41,13 +44,10 @@ impl Replica {
             durable: tip.number,
             slots: BTreeMap::new(),
             sealed: BTreeMap::new(),
-            dedup: Dedup::new(
-                config.dedup_blocks,
-                config.max_message_count,
-                tip.recent,
-                no_duplicates_fall_out,
-            ),
-            pool: Pool::new(n, outstanding, sequence),
+            dedup: Dedup::new(config.dedup_blocks, config.max_message_count, tip.recent, config.plants)
+                .leaking_order(config.plants.has(Plant::OrderLeaks) && config.me.0 % 2 == 1),
+            pool: Pool::new(n, outstanding, sequence)
+                .without_bound(config.plants.has(Plant::ForwardedUnbounded)),
             invalid: BTreeSet::new(),
             fetches: Fetches::default(),
             view: View(0),
@@ -56,6 +56,7 @@ impl Replica {
             entered: None,
             chosen: None,
             view_changes: BTreeMap::new(),
+            hoard: Hoard::default(),
             failed_views: 0,
             progressed: true,
             change_deadline: None,
@@ -68,12 +69,17 @@ impl Replica {
             behind_since: None,
             asked: None,
             next_source: Place(0),
+            complaint: Complaint::default(),
+            proof: None,
+            excuses: 0,
+            excused_for: None,
+            asked_at: now,
             accused: BTreeSet::new(),
             last_progress: now,
             work_since: None,
             complaint_put_off: Time::ZERO,
             ordered: 0,
-            delays: Samples::default(),
+            delays: vec![Delay::default(); n],
             rounds: Samples::default(),
             prepared_at: BTreeMap::new(),
             room_since: now,
@@ -106,7 +112,7 @@ impl Replica {
             Record::Accepted { view, proposal } => self.apply_accepted(view, proposal),
             Record::Prepared(certificate) => self.apply_prepared(certificate),
             Record::ViewChange(view) => {
-                if view > self.view {
+                if view > self.view && !self.planted(Plant::RecoveryForgetsViewChange) {
                     (self.view, self.phase, self.chosen) = (view, Phase::Leaving, None);
                 }
             }
@@ -120,7 +126,7 @@ impl Replica {
     }
 
     fn apply_accepted(&mut self, view: View, proposal: Arc<Proposal>) {
-        if proposal.number() <= self.tip.number || self.config.plants.has(Plant::VoteAgainAfterRestart) {
+        if proposal.number() <= self.tip.number || self.planted(Plant::VoteAgainAfterRestart) {
             return;
         }
         let known = self.known(proposal);
@@ -131,7 +137,9 @@ impl Replica {
     }
 
     fn apply_prepared(&mut self, certificate: Arc<PreparedCertificate>) {
-        if certificate.proposal.number() <= self.tip.number {
+        if certificate.proposal.number() <= self.tip.number
+            || self.planted(Plant::RecoveryForgetsCertificates)
+        {
             return;
         }
         let known = self.known(Arc::clone(&certificate.proposal));
@@ -199,7 +207,7 @@ impl Replica {
             }
             self.slots.insert(number, slot);
         }
-        self.pool.land_all();
+        self.pool.land_all(&BTreeSet::new());
     }
 
     /// Votes again for what it had accepted in this view, and commits what it had prepared.
@@ -279,6 +287,9 @@ impl Replica {
         } else {
             records.extend(asked.into_iter().chain(entered));
         }
+        if self.planted(Plant::CompactionForgetsView) {
+            records.clear();
+        }
         if let Some(chosen) = &self.chosen {
             records.push(Record::NewViewChosen(Arc::clone(chosen)));
         }
@@ -295,7 +306,7 @@ impl Replica {
                     records.push(Record::Payload(Arc::clone(candidate)));
                 }
             }
-            if let Some(voted) = voted {
+            if let Some(voted) = voted.filter(|_| !self.planted(Plant::CompactionForgetsVotes)) {
                 records
                     .push(Record::Accepted { view: voted.view, proposal: Arc::clone(&voted.known.proposal) });
             }

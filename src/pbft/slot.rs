@@ -4,6 +4,7 @@
 //! of a kind by each sender, and only for numbers within `Config::reach`.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use super::dedup::Content;
@@ -44,12 +45,14 @@ pub(super) struct Certified {
 }
 
 /// Everything about one number.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Slot {
     pub(super) voted: Option<Voted>,
     pub(super) certified: Option<Certified>,
     /// Proposals that arrived before they could be accepted, of this view and the next.
     pub(super) pending: BTreeMap<View, PrePrepare>,
+    /// The view whose proposal here was found wrong, on top of this parent: it is not looked at again.
+    pub(super) refused: Option<(View, Digest)>,
     /// What the current view's new-view proposes again here, while it is not accepted.
     pub(super) reproposed: Option<Arc<Proposal>>,
     /// By view, then signer: digest and signature. The primary's pre-prepare is its prepare.
@@ -69,9 +72,14 @@ impl Slot {
         self.certified.as_ref().is_some_and(|certified| certified.certificate.view == view)
     }
 
-    /// How many replicas sent a prepare for `digest` in `view`.
-    pub(super) fn prepares_for(&self, view: View, digest: &Digest) -> usize {
-        self.prepares.get(&view).map_or(0, |votes| votes.values().filter(|(vote, _)| vote == digest).count())
+    /// The prepares for `digest` in these views (in one, but for tests of the tests).
+    pub(super) fn prepares_for(
+        &self,
+        views: RangeInclusive<View>,
+        digest: &Digest,
+    ) -> impl Iterator<Item = (Place, &Signature)> {
+        let votes = self.prepares.range(views).flat_map(|(_, votes)| votes);
+        votes.filter(move |(_, (vote, _))| vote == digest).map(|(place, (_, signature))| (*place, signature))
     }
 
     /// Makes room for a commit of `view`; false if it is older than all that are kept.

@@ -8,13 +8,14 @@ use std::sync::Arc;
 
 use super::message::{Message, PrePrepare, Prepare, PrepareVote, Status};
 use super::{Output, Phase, Replica, Role};
+use crate::plant::Plant;
 use crate::types::{Number, Place, Time};
 
 /// The pause between repeated view-changes and new-views to one peer doubles this often.
 const VIEW_REPAIR_DOUBLINGS: u32 = 3;
 
 /// What is known of another replica.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Peer {
     /// What it said last.
     pub(super) status: Option<Status>,
@@ -27,6 +28,12 @@ pub(super) struct Peer {
     /// The view-change or new-view is not sent to it again before this, after so many times.
     pub(super) next_view_repair: Time,
     pub(super) view_repairs: u32,
+    /// When it was heard of last.
+    pub(super) heard: Time,
+    /// Since when it has waited in a higher view than this replica's, and how often a view was given
+    /// up for its sake.
+    pub(super) stranded_since: Option<Time>,
+    pub(super) handovers: u32,
     /// Bytes of candidates sent to it in this interval.
     pub(super) served: u64,
 }
@@ -39,6 +46,7 @@ impl Replica {
             view: self.view,
             active: self.phase == Phase::Active && self.config.role == Role::Voter,
             follows: self.config.role != Role::Voter,
+            complains: self.complains(),
             committed: self.tip.number,
             accepted: above(self.accepted_top),
             prepared: above(self.prepared_top),
@@ -51,12 +59,17 @@ impl Replica {
             return;
         }
         self.status_due = self.now.after(self.config.status_interval);
-        out.push(Output::TellAll(Message::Status(self.status())));
         for peer in &mut self.peers {
             peer.served = 0;
         }
+        self.ask_again(out);
         self.watch_waiting(out);
         self.judge_speed(out);
+        self.watch_stranded(out);
+        self.weigh_complaints(out);
+        if !self.planted(Plant::NoRetransmission) {
+            out.push(Output::TellAll(Message::Status(self.status())));
+        }
     }
 
     /// A link came up or went down.
@@ -64,8 +77,12 @@ impl Replica {
         if peer == self.config.me || peer.index() >= self.config.n {
             return;
         }
-        self.peers[peer.index()].down = !up;
-        if up {
+        let known = &mut self.peers[peer.index()];
+        known.down = !up;
+        if !up && let Some(status) = &mut known.status {
+            status.complains = false; // that was then
+        }
+        if up && !self.planted(Plant::NoRetransmission) {
             out.push(Output::Tell(peer, Message::Status(self.status())));
         }
     }
@@ -76,9 +93,13 @@ impl Replica {
         if from == self.config.me || from.index() >= self.config.n {
             return;
         }
+        if self.planted(Plant::StatusAnswersStatus) {
+            out.push(Output::Tell(from, Message::Status(self.status())));
+        }
         let peer = &mut self.peers[from.index()];
         // A lower number than before is a restart from an older ledger: what it says now counts.
         peer.claimed = status.committed;
+        peer.heard = self.now;
         let before = peer.status.replace(status.clone());
         // Stuck since the last time: what is merely under way is not sent twice.
         let stuck =
@@ -89,11 +110,12 @@ impl Replica {
         if stuck && status.active && status.view == self.view {
             self.repair_votes(from, &status, out);
         }
+        self.weigh_complaints(out);
         self.try_catch_up(out);
     }
 
     fn repair_view(&mut self, to: Place, status: &Status, out: &mut Vec<Output>) {
-        if !self.votes() {
+        if !self.votes() || self.planted(Plant::ViewChangeNotRepeated) {
             return; // not even what its own key signed before the log was lost
         }
         let message = match self.phase {
@@ -111,12 +133,17 @@ impl Replica {
             }
         };
         let peer = &mut self.peers[to.index()];
-        if self.now < peer.next_view_repair {
+        if self.now < peer.next_view_repair && !self.config.plants.has(Plant::AnswersAmplify) {
             return;
         }
         let pause = self.config.status_interval * (1 << peer.view_repairs.min(VIEW_REPAIR_DOUBLINGS));
         peer.next_view_repair = self.now.after(pause);
         peer.view_repairs += 1;
+        if status.view < self.view
+            && let Some(proof) = &self.proof
+        {
+            out.push(Output::Tell(to, Message::Offence(proof.clone())));
+        }
         out.push(Output::Repeat(to, message));
     }
 
@@ -134,6 +161,11 @@ impl Replica {
         for (number, slot) in self.slots.range(status.committed.next()..) {
             if *number > last {
                 break;
+            }
+            if slot.refused.is_some_and(|(refused_in, _)| refused_in == view)
+                && let Some(wrong) = slot.pending.get(&view)
+            {
+                out.push(Output::Repeat(to, Message::PrePrepare(wrong.clone())));
             }
             let prepares = slot.prepares.get(&view);
             if *number > status.accepted

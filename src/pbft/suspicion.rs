@@ -1,14 +1,17 @@
-//! When a replica gives up on a primary: silent, slow, censoring, or caught lying.
+//! When a replica turns against a primary: silent, slow, censoring, or caught lying.
 //!
 //! Never for plain age: under overload an honest primary has a backlog, and overload must not
 //! cause view changes. Before it complains a replica makes sure that the primary has the candidate.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::complaint::Reason;
 use super::message::{Message, Offence, Proposal};
 use super::{Output, Phase, Replica};
-use crate::types::{Digest, Number, Place, Time};
+use crate::plant::Plant;
+use crate::types::{Candidate, Digest, Number, Place, Time};
 
 /// How many measurements are kept of the primary's delay and of the round time.
 const SAMPLES: usize = 16;
@@ -30,16 +33,20 @@ impl Samples {
         self.0.push_back(sample);
     }
 
-    pub(super) fn clear(&mut self) {
-        self.0.clear();
-    }
-
     /// The median, once there are enough: one late message is no slow primary.
     pub(super) fn median(&self) -> Option<Duration> {
         let mut sorted: Vec<_> = self.0.iter().copied().collect();
         sorted.sort();
         (sorted.len() == SAMPLES).then(|| sorted[SAMPLES / 2])
     }
+}
+
+/// How long the primary takes with the candidates of one origin.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Delay {
+    pub(super) samples: Samples,
+    /// This replica passes the origin's candidates on to the primary.
+    pub(super) forwarded: bool,
 }
 
 /// `base` doubled `times`, at most `cap` (and never less than `base`).
@@ -51,6 +58,8 @@ impl Replica {
     /// Something committed or a view began: the complaint clock starts again.
     pub(super) fn note_progress(&mut self) {
         self.last_progress = self.now;
+        self.excuses = 0;
+        self.withdraw(Reason::Stalled);
     }
 
     /// Keeps track of whether any work waits.
@@ -64,17 +73,24 @@ impl Replica {
 
     /// When nothing having committed becomes a reason to complain.
     pub(super) fn complaint_due(&self) -> Option<Time> {
+        if self.planted(Plant::ComplaintNotRearmed) && self.progressed {
+            return None; // it stopped at the first block of the view
+        }
         let since = self.work_since?.max(self.last_progress).max(self.complaint_put_off);
         let watched = self.phase != Phase::Leaving && self.primary() != self.config.me && self.votes();
+        let watched = watched && !self.complaint.has(Reason::Stalled);
         watched.then(|| since.after(self.complain_timeout()))
     }
 
     /// Doubles with each view that failed, like the view-change timeout.
     fn complain_timeout(&self) -> Duration {
+        if self.planted(Plant::NoBackoff) {
+            return self.config.complain_timeout;
+        }
         backed_off(self.config.complain_timeout, self.failed_views, self.config.view_change_timeout_cap)
     }
 
-    /// Suspects a primary under which nothing commits while work waits.
+    /// Complains about a primary under which nothing commits while work waits.
     pub(super) fn complain(&mut self, out: &mut Vec<Output>) {
         if self.complaint_due().is_none_or(|due| due > self.now) {
             return;
@@ -88,7 +104,7 @@ impl Replica {
             }
         }
         if sent {
-            return self.suspect("nothing commits while work waits".to_owned(), out);
+            return self.raise(Reason::Stalled, || "nothing commits while work waits".to_owned(), out);
         }
         // The primary may not have it. It gets it now, and half the time again.
         for digest in heads {
@@ -98,12 +114,13 @@ impl Replica {
     }
 
     /// Looks at the first of each origin's line: sends it to the primary if it is overdue there, and
-    /// suspects a primary that had it and passed it over again and again.
+    /// complains about a primary that had it and passed it over again and again.
     pub(super) fn watch_waiting(&mut self, out: &mut Vec<Output>) {
         let (view, ordered, me) = (self.view, self.ordered, self.config.me);
         let watched = self.primary() != me && self.phase != Phase::Leaving && self.votes();
         let limit = self.config.n as u64 * self.config.outstanding as u64;
         let stalled = self.now.since(self.last_progress) >= self.config.forward_timeout;
+        let mut passed_over = None;
         for digest in self.pool.heads() {
             let Some((watch, candidate, arrived)) = self.pool.watch(&digest, view, ordered) else { continue };
             // The origin first; the others step in when it does not.
@@ -113,21 +130,31 @@ impl Replica {
             let overdue = ordered - watch.began > watch.ahead;
             let passed = ordered.saturating_sub(watch.passed_from);
             if watched && watch.forwards >= 2 && passed > limit {
-                return self.suspect(format!("candidate {digest} was passed over by {passed} others"), out);
+                passed_over = Some((digest, passed));
             }
             if waited && (stalled || overdue) {
                 self.forward(&digest, out);
             }
         }
+        match passed_over {
+            Some((digest, passed)) => {
+                let text = || format!("candidate {digest} was passed over by {passed} others");
+                self.raise(Reason::PassedOver, text, out);
+            }
+            None => self.withdraw(Reason::PassedOver),
+        }
     }
 
     /// Sends a waiting candidate to the primary. A replica that is in no active view, and so may be
-    /// behind or ahead of the others, sends it to the primaries that the others follow too, and now
-    /// and then to everyone: if the primary censors it, others must hold it to complain as well.
+    /// behind or ahead of the others, sends it to the primaries that the others follow too. One that
+    /// is, or whose complaint nobody shares, sends it to everyone now and then: if the primary censors
+    /// it, others must hold it to complain as well.
     fn forward(&mut self, digest: &Digest, out: &mut Vec<Output>) {
         let (view, ordered, me, n, now) = (self.view, self.ordered, self.config.me, self.config.n, self.now);
         let (votes, leaving) = (self.votes(), self.phase == Phase::Leaving);
         let no_quorum_left = self.change_deadline.is_none();
+        let unheard = self.complaint.is_alone(now, self.config.status_interval);
+        let alone = !votes || leaving && no_quorum_left || unheard;
         let mut targets = vec![view.primary(n)];
         if self.phase != Phase::Active || !self.votes() {
             let others =
@@ -142,16 +169,18 @@ impl Replica {
         }
         watch.forwards += 1;
         watch.forwarded = now;
-        let alone = !votes || leaving && no_quorum_left;
-        if alone && (watch.forwards.is_power_of_two() || watch.forwards.is_multiple_of(SPREAD_EVERY)) {
-            targets = (0..n as u16).map(Place).collect();
+        if alone {
+            watch.alone += 1;
+            if watch.alone.is_power_of_two() || watch.alone.is_multiple_of(SPREAD_EVERY) {
+                targets = (0..n as u16).map(Place).collect();
+            }
         }
         if watch.forwards == 2 {
             watch.passed_from = ordered;
         }
         let Some(candidate) = self.pool.get(digest) else { return };
         for target in targets.into_iter().filter(|target| *target != me) {
-            out.push(Output::SendCandidate(target, std::sync::Arc::clone(candidate)));
+            out.push(Output::SendCandidate(target, Arc::clone(candidate)));
         }
     }
 
@@ -160,8 +189,8 @@ impl Replica {
         if reproposed || self.primary() == self.config.me {
             return;
         }
-        if let Some(arrived) = self.pool.oldest_arrival(proposal) {
-            self.delays.push(self.now.since(arrived.max(self.room_since)));
+        for (origin, arrived) in self.pool.arrivals(proposal) {
+            self.delays[origin.index()].samples.push(self.now.since(arrived.max(self.room_since)));
         }
     }
 
@@ -181,7 +210,16 @@ impl Replica {
         }
     }
 
-    /// Suspects a primary that proposes, but takes many times a round for it.
+    /// Passes a candidate on to the primary, if its origin's are proposed late: then it is the primary.
+    pub(super) fn vouch_for(&self, from: Place, candidate: &Arc<Candidate>, out: &mut Vec<Output>) {
+        let (origin, primary) = (candidate.origin, self.primary());
+        let wanted = from == origin && origin != self.config.me && primary != self.config.me;
+        if wanted && self.phase == Phase::Active && self.delays[origin.index()].forwarded {
+            out.push(Output::SendCandidate(primary, Arc::clone(candidate)));
+        }
+    }
+
+    /// Complains about a primary that proposes, but takes many times a round for it.
     pub(super) fn judge_speed(&mut self, out: &mut Vec<Output>) {
         if self.phase != Phase::Active
             || self.config.slow_primary_factor == 0
@@ -189,10 +227,31 @@ impl Replica {
         {
             return;
         }
-        let (Some(delay), Some(round)) = (self.delays.median(), self.rounds.median()) else { return };
-        let floor = DELAY_FLOOR.max(self.config.complain_timeout / 4);
-        if delay > floor && delay > round.saturating_mul(self.config.slow_primary_factor) {
-            self.suspect(format!("the primary takes {delay:?} to propose, a round takes {round:?}"), out);
+        let Some(round) = self.rounds.median() else { return };
+        let limit = round
+            .saturating_mul(self.config.slow_primary_factor)
+            .max(DELAY_FLOOR)
+            .max(self.config.complain_timeout / 4);
+        let mut slow = None;
+        for (origin, delay) in self.delays.iter_mut().enumerate() {
+            let Some(median) = delay.samples.median() else { continue };
+            let vouched = delay.forwarded || origin == self.config.me.index();
+            if median <= limit {
+                delay.forwarded = false;
+            } else if vouched {
+                slow = Some(median);
+            } else {
+                // It may be the origin that sends to the primary late. Measured anew with candidates
+                // that the primary gets from here as well.
+                *delay = Delay { forwarded: true, ..Delay::default() };
+            }
+        }
+        match slow {
+            Some(delay) => {
+                let text = || format!("the primary takes {delay:?} to propose, a round takes {round:?}");
+                self.raise(Reason::Slow, text, out);
+            }
+            None => self.withdraw(Reason::Slow),
         }
     }
 
@@ -202,7 +261,7 @@ impl Replica {
             Offence::Prepares(one, other) => {
                 let same = (one.signer, one.vote.view, one.vote.number)
                     == (other.signer, other.vote.view, other.vote.number);
-                if !same || one.vote.digest == other.vote.digest {
+                if !same && !self.planted(Plant::OffenceUnproven) || one.vote.digest == other.vote.digest {
                     return;
                 }
                 (one.signer, one.vote.view, 0)
@@ -221,21 +280,31 @@ impl Replica {
         if liar == self.config.me {
             return; // it was this key that signed: nothing that this replica could learn from
         }
-        if self.accused.insert((liar, kind)) {
+        let deposes = view == self.view
+            && liar == self.primary()
+            && self.votes()
+            // Of one that is not in office yet, only an invalid new-view says that it never will be.
+            && (self.phase != Phase::Leaving || kind == 2);
+        let news = self.accused.insert((liar, kind));
+        if news {
             out.push(Output::Accuse(offence.clone()));
-            out.push(Output::TellAll(Message::Offence(offence)));
         }
-        if view == self.view && liar == self.primary() {
-            match self.phase {
-                // An invalid new-view for the view asked for: its primary will not lead it.
-                Phase::Leaving if kind == 2 && self.votes() => self.leave_for(view.next(), out),
-                Phase::Leaving => {}
-                Phase::Active | Phase::Entering => self.suspect(format!("{liar} lied"), out),
+        if news || deposes {
+            out.push(Output::TellAll(Message::Offence(offence.clone())));
+        }
+        if deposes {
+            // Nobody must be left in the view that this replica leaves alone: the proof goes with its
+            // view-change to whoever is still there.
+            self.proof = Some(offence);
+            if self.phase == Phase::Leaving {
+                self.leave_for(view.next(), out);
+            } else {
+                self.suspect(format!("{liar} lied"), out);
             }
         }
     }
 
-    /// A candidate is invalid: nobody waits for it, and a primary that proposes it is suspected.
+    /// A candidate is invalid: nobody waits for it, and a primary that proposes it is complained about.
     pub(super) fn on_invalid_candidate(
         &mut self,
         from: Place,
@@ -243,6 +312,10 @@ impl Replica {
         sequence: u64,
         out: &mut Vec<Output>,
     ) {
+        if sequence == self.config.config_sequence && self.pool.valid(&digest).is_some() {
+            // The same bytes under the same configuration were found valid: this is no verdict on them.
+            return out.push(Output::Release { origin: from, digest });
+        }
         if !self.pool.finish(&digest, out) {
             out.push(Output::Release { origin: from, digest });
         }
@@ -255,7 +328,7 @@ impl Replica {
             self.slots.range(self.tip.number.next()..).filter_map(|(_, slot)| slot.pending.get(&self.view));
         let mut named = named.flat_map(|pending| &pending.proposal.candidates);
         if self.phase == Phase::Active && named.any(|candidate| candidate.digest == digest) {
-            self.suspect(format!("the primary proposed the invalid candidate {digest}"), out);
+            self.raise(Reason::Fault, || format!("the primary proposed the invalid candidate {digest}"), out);
         }
     }
 }

@@ -1,7 +1,10 @@
 //! The protocol between a few replicas whose messages arrive at once, or as a seed decides.
 
+mod abuse;
 mod accept;
+mod complaint;
 mod harness;
+mod properties;
 mod random;
 mod restart;
 mod stories;

@@ -7,13 +7,16 @@
 
 use std::sync::Arc;
 
-use super::message::{SignedViewChange, Unsigned, ViewChange};
-use super::plant::Plant;
+use super::message::{Message, SignedViewChange, Unsigned, ViewChange};
+use super::new_view::Outcome;
+use super::suspicion::Delay;
 use super::{Note, Output, Phase, Record, Replica};
+use crate::plant::Plant;
 use crate::types::{Number, Time, View};
 
 impl Replica {
-    /// Gives up on the primary of this view.
+    /// Gives up on the primary of this view, alone or not: only where it must be so. Whoever merely
+    /// wants for progress complains.
     pub(super) fn suspect(&mut self, reason: String, out: &mut Vec<Output>) {
         if self.votes() && self.phase != Phase::Leaving && !self.halted {
             out.push(Output::Note(Note::Suspected { view: self.view.next(), reason }));
@@ -33,10 +36,13 @@ impl Replica {
         self.phase = Phase::Leaving;
         self.chosen = None;
         self.change_deadline = None;
-        if !self.config.plants.has(Plant::CommitAfterViewChange) {
+        if !self.planted(Plant::CommitAfterViewChange) {
             self.unprepared.clear();
         }
         self.view_began();
+        if self.planted(Plant::TimerBeforeQuorum) {
+            self.change_deadline = Some(self.now.after(self.view_change_timeout()));
+        }
         self.ask_for_view(out);
     }
 
@@ -44,8 +50,23 @@ impl Replica {
     pub(super) fn ask_for_view(&mut self, out: &mut Vec<Output>) {
         let body =
             ViewChange { view: self.view, base: self.tip.certificate.clone(), prepared: self.certificates() };
+        self.asked_at = self.now;
         // From this record on no vote for a lower view is cast, also not after a restart.
-        self.promise(vec![Record::ViewChange(self.view)], Unsigned::ViewChange(body), out);
+        let mut records = vec![Record::ViewChange(self.view)];
+        if self.planted(Plant::ViewChangeNotPersisted) {
+            records.clear();
+        }
+        self.promise(records, Unsigned::ViewChange(body), out);
+    }
+
+    /// Asks once more if the view-change never came back: its signer failed, or it was lost before it
+    /// was durable. Without it nobody would hear of it, and no clock would run.
+    pub(super) fn ask_again(&mut self, out: &mut Vec<Output>) {
+        let mine = self.view_changes.get(&self.config.me).map(|change| change.body.view);
+        let lost = self.phase == Phase::Leaving && self.votes() && mine != Some(self.view);
+        if lost && self.now.since(self.asked_at) >= self.config.view_change_timeout {
+            self.ask_for_view(out);
+        }
     }
 
     /// What an honest replica can have sent: certificates of views below, in order of number, above
@@ -70,8 +91,14 @@ impl Replica {
         out: &mut Vec<Output>,
     ) {
         let signer = change.signer;
+        if self.planted(Plant::AnswersAmplify) && !from_me {
+            out.push(Output::Tell(signer, Message::Status(self.status())));
+        }
         if signer == self.config.me && !from_me || !self.is_well_formed(&change.body) {
             return;
+        }
+        if self.planted(Plant::ViewChangesUnbounded) {
+            self.hoard.push(Arc::clone(&change));
         }
         // The highest of each sender: one message each, whatever it sends.
         if self.view_changes.get(&signer).is_some_and(|held| held.body.view >= change.body.view) {
@@ -83,6 +110,7 @@ impl Replica {
         }
         self.view_changes.insert(signer, change);
         self.weigh_view_changes(out);
+        self.weigh_complaints(out);
     }
 
     /// Joins a view that an honest replica asks for; starts the clock when a quorum asks.
@@ -95,14 +123,18 @@ impl Replica {
         asked.sort_by(|a, b| b.cmp(a));
         // The (f+1)-th highest: at least one honest replica asks for that view or a higher one, and
         // f liars that ask for views without end move nobody.
-        if let Some(view) = asked.get(self.quorum.weak() - 1).copied()
+        let enough = self.quorum.weak() - usize::from(self.planted(Plant::JoinTooEarly));
+        if let Some(view) = asked.get(enough.max(1) - 1).copied()
             && view > self.view
+            && !self.planted(Plant::NoJoinRule)
         {
             let reason = format!("{} others ask for {view} or higher", self.quorum.weak());
             out.push(Output::Note(Note::Suspected { view, reason }));
             self.leave_for(view, out);
         }
-        let asking = self.view_changes.values().filter(|change| change.body.view >= self.view).count();
+        let exactly = self.planted(Plant::SameViewOnly);
+        let counts = |view: View| if exactly { view == self.view } else { view >= self.view };
+        let asking = self.view_changes.values().filter(|change| counts(change.body.view)).count();
         if self.phase == Phase::Leaving && asking >= self.quorum_size() && self.change_deadline.is_none() {
             self.change_deadline = Some(self.now.after(self.view_change_timeout()));
         }
@@ -110,8 +142,21 @@ impl Replica {
     }
 
     /// The view that a quorum asked for did not start in time.
+    ///
+    /// Unless f + 1 others vote in it: then an honest one does, and sends its new-view until it is
+    /// here. To go on alone would be to go where nobody comes.
     pub(super) fn on_change_deadline(&mut self, out: &mut Vec<Output>) {
         if self.phase == Phase::Leaving && self.change_deadline.is_some_and(|due| due <= self.now) {
+            let voting = self.peers.iter().filter(|peer| {
+                let status = peer.status.as_ref();
+                !peer.down
+                    && self.now.since(peer.heard) <= self.config.view_change_timeout
+                    && status.is_some_and(|status| status.view == self.view && status.active)
+            });
+            if voting.count() >= self.quorum.weak() {
+                self.change_deadline = Some(self.now.after(self.view_change_timeout()));
+                return;
+            }
             let view = self.view.next();
             out.push(Output::Note(Note::Suspected {
                 view,
@@ -123,7 +168,10 @@ impl Replica {
     }
 
     /// Doubles with each view that failed, up to the cap.
-    fn view_change_timeout(&self) -> std::time::Duration {
+    pub(super) fn view_change_timeout(&self) -> std::time::Duration {
+        if self.planted(Plant::NoBackoff) {
+            return self.config.view_change_timeout;
+        }
         super::suspicion::backed_off(
             self.config.view_change_timeout,
             self.failed_views,
@@ -132,9 +180,11 @@ impl Replica {
     }
 
     /// Leaves what was in flight in the view before: its candidates wait again.
-    pub(super) fn leave_proposals(&mut self) {
+    /// What `outcome` proposes again is kept: a new primary fetched it to be able to.
+    pub(super) fn leave_proposals(&mut self, outcome: &Outcome) {
         self.dedup.abandon_proposals();
-        self.pool.land_all();
+        let again = outcome.again.iter().flat_map(|certificate| &certificate.proposal.candidates);
+        self.pool.land_all(&again.map(|named| named.digest).collect());
         self.fetches.clear();
         self.unprepared.clear();
         self.open_config = None;
@@ -150,12 +200,14 @@ impl Replica {
         let oldest = self.oldest_vote_view();
         for slot in self.slots.values_mut() {
             slot.prepares.retain(|view, _| *view >= oldest);
-            slot.pending.retain(|view, _| *view >= oldest);
+            let keeps_old = self.config.plants.has(Plant::StaleProposalAccepted);
+            slot.pending.retain(|view, _| *view >= oldest || keeps_old);
         }
         self.invalid.clear(); // what a proposal names is asked for anew: that bounds the set
         self.work_since = self.work_since.map(|_| self.now);
-        self.delays.clear();
+        self.delays.fill(Delay::default());
         self.room_since = self.now;
+        self.forget_complaint();
         for peer in &mut self.peers {
             (peer.view_repairs, peer.next_view_repair) = (0, Time::ZERO);
         }

@@ -27,7 +27,7 @@ impl Random {
 }
 
 fn options() -> WalOptions {
-    WalOptions { segment_bytes: 4096, max_record_bytes: 1 << 20 }
+    WalOptions { segment_bytes: 4096, max_record_bytes: 1 << 20, ..WalOptions::default() }
 }
 
 fn open(disk: &MemoryDisk) -> Result<(Wal, Recovered), WalError> {

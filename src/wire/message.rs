@@ -39,6 +39,7 @@ pub fn encode(message: &Message, era: Era) -> Bytes {
             accepted: message.accepted.0,
             prepared: message.prepared.0,
             follows: message.follows,
+            complains: message.complains,
         }),
         Message::Offence(message) => Body::Offence(from_offence(message)),
     };
@@ -60,6 +61,7 @@ pub fn decode(frame: Bytes) -> Result<(Era, Message), WireError> {
             view: View(message.view),
             active: message.active,
             follows: message.follows,
+            complains: message.complains,
             committed: Number(message.committed),
             accepted: Number(message.accepted),
             prepared: Number(message.prepared),

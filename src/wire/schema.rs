@@ -103,6 +103,7 @@ static STATUS: Shape = Shape::of(&[
     one(4, "accepted", NUMBER),
     one(5, "prepared", NUMBER),
     one(6, "follows", FLAG),
+    one(7, "complains", FLAG),
 ]);
 
 static PREPARES: Shape =

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use sbft::types::{Number, Place, Time, View};
-use sbft_sim::byzantine::{Liar, Strategy};
+use sbft_sim::byzantine::{AttackSpec, Liar};
 use sbft_sim::network::{Conditions, Fate, Kind, Rule};
 use sbft_sim::workload::index_of;
 use sbft_sim::world::{CrashWhen, Fault, Settings, World};
@@ -18,13 +18,19 @@ pub fn settings(n: usize) -> Settings {
     Settings { conditions: Conditions::steady(Duration::from_millis(20)), ..Settings::calm(1, n) }
 }
 
+/// A liar with these attacks, against these replicas (or whom it likes).
+pub fn liar(place: u16, attacks: &[&str], against: &[u16]) -> Liar {
+    let specs: Vec<_> = attacks.iter().map(|name| AttackSpec::named(name).against(against)).collect();
+    Liar::of(Place(place), &specs).expect("attacks of the catalogue")
+}
+
 impl Net {
     pub fn new(n: usize) -> Self {
         Self::with(settings(n), Vec::new())
     }
 
-    pub fn with_liar(n: usize, place: u16, strategies: &[Strategy]) -> Self {
-        Self::with(settings(n), vec![Liar::new(Place(place), strategies.to_vec())])
+    pub fn with_liar(n: usize, place: u16, attacks: &[&str]) -> Self {
+        Self::with(settings(n), vec![liar(place, attacks, &[])])
     }
 
     pub fn with(settings: Settings, liars: Vec<Liar>) -> Self {
@@ -88,6 +94,7 @@ impl Net {
             kinds: (!kinds.is_empty()).then(|| kinds.to_vec()),
             view,
             number: None,
+            skip: 0,
             left: None,
             fate,
         });
@@ -121,7 +128,7 @@ impl Net {
     /// The replica will crash when it is about to send this, or just after.
     pub fn crash_at(&mut self, body: usize, kind: Kind, number: u64, after: bool) -> &mut Self {
         let number = Some(Number(number));
-        self.world.crash_when.push(CrashWhen { body, kind, view: None, number, after });
+        self.world.crash_when.push(CrashWhen { body, kind, view: None, number, after, down_for: None });
         self
     }
 

@@ -1,236 +1,116 @@
-//! Liars: wrappers round a real core that bend what it hears and says.
+//! Liars: real cores with attacks between them and everybody else.
 //!
 //! A liar runs the real protocol, which keeps it close to the state of the others, holds its own
-//! key and nobody else's, and lies by a few small named strategies that combine. It never makes
+//! key and nobody else's, and lies by named attacks that combine ([`catalogue`]). It never makes
 //! an honest replica's signature: it can only choose whom to tell what, when, and sign
-//! contradictions itself.
+//! contradictions itself. An attack implements [`Attack`]; what it may use is a [`Stage`]; when it
+//! may act is a [`Trigger`].
 
-mod proposals;
+mod attack;
+mod bodies;
+mod catalogue;
+mod collude;
+mod floods;
+mod goals;
+mod known;
+mod primary;
+mod spec;
+mod stage;
+mod transfer;
 mod views;
 mod votes;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sbft::pbft::message::{Message, Proposal, SignedViewChange, Status};
-use sbft::types::{Candidate, CommittedBlock, Digest, Number, Place, Time, View};
+use sbft::pbft::Record;
+use sbft::types::{Number, Place};
 
-use crate::disk::BlockStore;
-use crate::draw::{Draws, Purpose};
-use crate::network::{Kind, Letter, Packet, label};
-use crate::signing::Keys;
-use crate::workload::Workload;
+use crate::draw::mix;
+use crate::network::{Kind, Label, Letter, Packet};
 
-/// A way to lie.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Strategy {
-    /// Says nothing at all.
-    Silent,
-    /// As primary, proposes one block to some and another to the rest, and votes for both.
-    EquivocateHalves,
-    /// As primary, proposes another block to one victim, and votes for both.
-    EquivocateOne,
-    /// As primary, proposes to just enough others for a quorum with itself.
-    ProposeToFew,
-    /// As primary, proposes blocks that break a rule.
-    BadProposals,
-    /// As primary, never proposes.
-    SilentPrimary,
-    /// As primary, proposes late.
-    SlowPrimary,
-    /// Ignores the candidates of one origin.
-    Censor,
-    /// Never votes prepare.
-    WithholdPrepare,
-    /// Never votes commit.
-    WithholdCommit,
-    /// Lets only one other replica hear its votes.
-    SelectiveVote,
-    /// Votes prepare and commit for every proposal that anybody mentions.
-    VoteForAll,
-    /// Sends some votes late.
-    LateVote,
-    /// Hides certificates and blocks in its view-changes.
-    StaleViewChange,
-    /// Tells different replicas different view-changes.
-    SplitViewChange,
-    /// Sends view-changes and votes with bad or borrowed signatures and short certificates.
-    Forge,
-    /// As new primary, chooses the view-changes that say least.
-    NewViewSubset,
-    /// As new primary, tells different replicas different new-views.
-    NewViewSplit,
-    /// As new primary, sends no new-view.
-    SilentNewPrimary,
-    /// Asks for higher views all the time.
-    ViewChangeSpam,
-    /// Floods with votes for numbers and views far away.
-    Flood,
-    /// Lies about how far it is.
-    LyingStatus,
-    /// Serves altered blocks.
-    LyingBlocks,
-    /// Says again what it said or heard before.
-    Replay,
-    /// Comes back from a crash with an old disk.
-    Rollback,
-    /// Passes on candidates of its own making as another origin's.
-    ForgeOrigin,
-    /// Answers for blocks one at a time, and late.
-    DripBlocks,
-    /// Lets the primary have its candidates long after the others.
-    LateToPrimary,
-}
+pub use attack::{Act, Attack};
+pub use catalogue::{AttackInfo, Family, catalogue, find};
+pub use known::Knowledge;
+pub use spec::{AttackSpec, Span, Trigger};
+pub use stage::Stage;
+pub(crate) use stage::{Left, Wish};
 
-impl Strategy {
-    /// All of them, with their names.
-    pub const NAMES: [(Self, &'static str); 28] = [
-        (Self::Silent, "silent"),
-        (Self::EquivocateHalves, "equivocate-halves"),
-        (Self::EquivocateOne, "equivocate-one"),
-        (Self::ProposeToFew, "propose-to-few"),
-        (Self::BadProposals, "bad-proposals"),
-        (Self::SilentPrimary, "silent-primary"),
-        (Self::SlowPrimary, "slow-primary"),
-        (Self::Censor, "censor"),
-        (Self::WithholdPrepare, "withhold-prepare"),
-        (Self::WithholdCommit, "withhold-commit"),
-        (Self::SelectiveVote, "selective-vote"),
-        (Self::VoteForAll, "vote-for-all"),
-        (Self::LateVote, "late-vote"),
-        (Self::StaleViewChange, "stale-view-change"),
-        (Self::SplitViewChange, "split-view-change"),
-        (Self::Forge, "forge"),
-        (Self::NewViewSubset, "new-view-subset"),
-        (Self::NewViewSplit, "new-view-split"),
-        (Self::SilentNewPrimary, "silent-new-primary"),
-        (Self::ViewChangeSpam, "view-change-spam"),
-        (Self::Flood, "flood"),
-        (Self::LyingStatus, "lying-status"),
-        (Self::LyingBlocks, "lying-blocks"),
-        (Self::Replay, "replay"),
-        (Self::Rollback, "rollback"),
-        (Self::ForgeOrigin, "forge-origin"),
-        (Self::DripBlocks, "drip-blocks"),
-        (Self::LateToPrimary, "late-to-primary"),
-    ];
+use spec::Occasion;
 
-    /// The strategy of this name.
-    pub fn named(name: &str) -> Option<Self> {
-        Self::NAMES.iter().find(|(_, known)| *known == name).map(|(strategy, _)| *strategy)
-    }
-}
-
-impl fmt::Display for Strategy {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(Self::NAMES.iter().find(|(known, _)| known == self).map_or("?", |(_, name)| name))
-    }
-}
-
-/// Something that a liar sends.
-#[derive(Clone, Debug)]
-pub struct Act {
-    /// To whom.
-    pub to: Place,
-    /// How much later than an honest replica would.
-    pub delay: Duration,
-    /// What.
-    pub packet: Packet,
-}
-
-/// What a liar may look at and use.
-pub struct Stage<'a> {
-    /// Virtual time.
-    pub now: Time,
-    /// Randomness.
-    pub draws: Draws,
-    /// The harness's keys; a liar signs with its own only.
-    pub keys: &'a Keys,
-    /// Clients are on the liar's side too: it may submit envelopes of its own.
-    pub workload: &'a mut Workload,
-    /// The liar's blocks.
-    pub store: &'a BlockStore,
-    /// How many replicas there are.
-    pub n: usize,
-    /// The network behaves.
-    pub healed: bool,
-}
-
-impl Stage<'_> {
-    pub(crate) fn packet(&self, message: Message) -> Packet {
-        let label = label(&message, &self.keys.domain().genesis);
-        Packet::Message(Rc::new(Letter { good: self.keys.judge(&message), label, message }))
-    }
-
-    pub(crate) fn others(&self, me: Place) -> Vec<Place> {
-        (0..self.n as u16).map(Place).filter(|place| *place != me).collect()
-    }
-}
-
-/// Another block at a view and number, and who is told of it instead of the core's own.
-#[derive(Clone, Debug)]
-pub(crate) struct Fork {
-    pub(crate) told: Vec<Place>,
+/// An attack at work.
+struct Running {
+    name: String,
+    when: Trigger,
+    against: Vec<Place>,
+    attack: Box<dyn Attack>,
+    salt: u64,
+    /// Its place among the liar's attacks.
+    index: usize,
+    acted: u64,
 }
 
 /// A liar and what it remembers.
-#[derive(Clone, Debug)]
 pub struct Liar {
     me: Place,
-    strategies: Vec<Strategy>,
+    specs: Vec<AttackSpec>,
+    attacks: Vec<Running>,
     dead: bool,
-    /// Proposals heard or made, by digest.
-    proposals: BTreeMap<Digest, Arc<Proposal>>,
-    /// Where it tells two stories.
-    forks: BTreeMap<(View, Number), Fork>,
-    /// Header hash of its other block at a number, to build the next one on.
-    other_chain: BTreeMap<Number, Digest>,
-    /// Candidates that it made up; it answers for them when asked.
-    stock: BTreeMap<Digest, Arc<Candidate>>,
-    /// Votes it cast for all: (view, number, digest).
-    voted: BTreeMap<(View, Number, Digest), bool>,
-    /// Good view-changes heard, by view and signer.
-    view_changes: BTreeMap<View, BTreeMap<Place, Arc<SignedViewChange>>>,
-    /// The last letters it said or heard.
-    memory: VecDeque<Packet>,
-    highest_view: View,
-    sequence: u64,
-    /// Whom it tells the other story, if a test wants it to be somebody in particular.
-    told: Option<Vec<Place>>,
+    known: Knowledge,
 }
 
-const MEMORY: usize = 64;
-/// A liar's clients stop submitting when there are so many envelopes, or a run would not end.
-const FORGED_ENVELOPES: u64 = 400;
+impl fmt::Debug for Liar {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = self.attacks.iter().map(|running| &running.name).collect();
+        write!(f, "liar {} {names:?}", self.me)
+    }
+}
 
 impl Liar {
-    /// A liar at `me`. Without strategies it is one whose twin is the lie.
-    pub fn new(me: Place, strategies: Vec<Strategy>) -> Self {
-        Self {
-            me,
-            strategies,
-            dead: false,
-            proposals: BTreeMap::new(),
-            forks: BTreeMap::new(),
-            other_chain: BTreeMap::new(),
-            stock: BTreeMap::new(),
-            voted: BTreeMap::new(),
-            view_changes: BTreeMap::new(),
-            memory: VecDeque::new(),
-            highest_view: View(0),
-            sequence: 1 << 40,
-            told: None,
+    /// A liar at `me` that runs its core and no attack yet.
+    pub fn honest_so_far(me: Place) -> Self {
+        Self { me, specs: Vec::new(), attacks: Vec::new(), dead: false, known: Knowledge::default() }
+    }
+
+    /// A liar at `me` with these attacks of the catalogue. An error says which name or trigger is
+    /// wrong, and what to write instead.
+    pub fn of(me: Place, specs: &[AttackSpec]) -> Result<Self, String> {
+        let mut liar = Self::honest_so_far(me);
+        for spec in specs {
+            let info = find(&spec.name).ok_or_else(|| catalogue::no_such(&spec.name))?;
+            let Some(make) = info.make else {
+                return Err(format!("the attack \"{}\" cannot be run: {}", info.name, info.explain));
+            };
+            if let Some(fault) = spec.when.fault() {
+                return Err(format!("the attack \"{}\": in `when`, {fault}", spec.name));
+            }
+            liar.add(info.name, make(), spec.when.clone(), spec.against.clone());
+            liar.specs.push(spec.clone());
+        }
+        Ok(liar)
+    }
+
+    /// A second body shares its key: that is the attack `twins`.
+    pub(crate) fn has_a_twin(&mut self) {
+        if !self.has("twins") {
+            self.add("twins", bodies::twins(), Trigger::default(), Vec::new());
+            self.specs.push(AttackSpec::named("twins"));
         }
     }
 
-    /// The same liar, telling its other story to these replicas and no others.
-    #[must_use]
-    pub fn telling(mut self, places: &[u16]) -> Self {
-        self.told = Some(places.iter().copied().map(Place).collect());
-        self
+    /// One more attack, of the catalogue or one's own.
+    pub fn add(&mut self, name: &str, attack: Box<dyn Attack>, when: Trigger, against: Vec<Place>) {
+        let salt = name.bytes().fold(u64::from(self.me.0), |hash, byte| mix(hash, u64::from(byte)));
+        let index = self.attacks.len();
+        self.attacks.push(Running { name: name.to_owned(), when, against, attack, salt, index, acted: 0 });
+    }
+
+    /// The same liar again, for a second body with the same key.
+    pub(crate) fn again(&self) -> Self {
+        Self::of(self.me, &self.specs).expect("these attacks were found before")
     }
 
     /// Whose key it holds.
@@ -238,13 +118,19 @@ impl Liar {
         self.me
     }
 
-    /// Its strategies.
-    pub fn strategies(&self) -> &[Strategy] {
-        &self.strategies
+    /// Its attacks by name, with how often each has really acted.
+    pub fn acted(&self) -> impl Iterator<Item = (&str, u64)> {
+        self.attacks.iter().map(|running| (running.name.as_str(), running.acted))
     }
 
-    fn does(&self, strategy: Strategy) -> bool {
-        self.strategies.contains(&strategy)
+    /// The name of its attack of this index.
+    pub(crate) fn attack_name(&self, index: usize) -> &str {
+        self.attacks.get(index).map_or("", |running| &running.name)
+    }
+
+    /// It has this attack.
+    pub fn has(&self, name: &str) -> bool {
+        self.attacks.iter().any(|running| running.name == name)
     }
 
     /// Its own core stumbled over its lies; it says nothing any more.
@@ -257,239 +143,234 @@ impl Liar {
         self.dead
     }
 
-    /// After a crash: how many records of its log it comes back with, if not all.
-    pub(crate) fn rolls_back(&self, draws: Draws, key: &[u64; 3], records: usize) -> Option<usize> {
-        self.does(Strategy::Rollback).then(|| draws.below(Purpose::Lie, key, records as u64 + 1) as usize)
+    pub(crate) fn take_known(&mut self) -> Knowledge {
+        std::mem::take(&mut self.known)
+    }
+
+    pub(crate) fn give_known(&mut self, known: Knowledge) {
+        self.known = known;
     }
 
     /// Something arrived. False when its core is not to know.
-    pub(crate) fn hear(
-        &mut self,
-        stage: &mut Stage<'_>,
-        from: Place,
-        packet: &Packet,
-        acts: &mut Vec<Act>,
-    ) -> bool {
+    pub(crate) fn hear(&mut self, stage: &mut Stage<'_>, from: Place, packet: &Packet) -> bool {
         match packet {
-            Packet::Message(letter) => {
-                if letter.good.is_ok() {
-                    self.highest_view = self.highest_view.max(match letter.label.kind {
-                        Kind::Status | Kind::Offence => View(0),
-                        _ => letter.label.view,
-                    });
-                    self.learn(&letter.message);
-                    if self.does(Strategy::VoteForAll) {
-                        self.vote_for_all(stage, &letter.message, acts);
-                    }
-                    self.remember(packet);
-                }
-                true
-            }
+            Packet::Message(letter) if letter.good.is_err() => {}
             Packet::WantCandidates(digests) => {
-                for candidate in digests.iter().filter_map(|digest| self.stock.get(digest)) {
-                    let packet = Packet::Repair(candidate.clone());
-                    acts.push(Act { to: from, delay: Duration::ZERO, packet });
+                for digest in digests {
+                    if let Some(candidate) = stage.known.stock.get(digest).cloned() {
+                        stage.send(from, Packet::Repair(candidate));
+                    }
                 }
-                true
             }
-            Packet::Candidate(candidate) | Packet::Repair(candidate) if self.does(Strategy::Censor) => {
-                candidate.origin != self.victim(stage)
+            packet => {
+                let genesis = stage.genesis();
+                stage.known.learn(self.me, packet, &genesis);
             }
-            _ => true,
         }
+        let mut heard = true;
+        for running in &mut self.attacks {
+            if running.begins(stage, Some(packet.label())) {
+                let lets = running.attack.hear(stage, from, packet);
+                running.ends(stage, u64::from(!lets));
+                heard &= lets;
+            }
+        }
+        heard
     }
 
-    /// Its core says `letter` to `to`; what it really says goes to `acts`.
-    pub(crate) fn say(
-        &mut self,
-        stage: &mut Stage<'_>,
-        letter: &Rc<Letter>,
-        to: &[Place],
-        acts: &mut Vec<Act>,
-    ) {
-        if self.does(Strategy::Silent) || self.dead {
-            return;
-        }
+    /// Its core says `letter` to `to`; what it really says.
+    pub(crate) fn say(&mut self, stage: &mut Stage<'_>, letter: &Rc<Letter>, to: &[Place]) -> Vec<Act> {
         let packet = Packet::Message(letter.clone());
-        self.remember(&packet);
-        self.learn(&letter.message);
-        let mut mine: Vec<Act> = to
+        let genesis = stage.genesis();
+        stage.known.learn(self.me, &packet, &genesis);
+        let mut acts: Vec<Act> = to
             .iter()
             .map(|place| Act { to: *place, delay: Duration::ZERO, packet: packet.clone() })
             .collect();
-        match &letter.message {
-            Message::PrePrepare(pre_prepare) => self.bend_proposal(stage, pre_prepare, &mut mine),
-            Message::Prepare(_) | Message::Commit(_) => self.bend_vote(stage, &letter.label, &mut mine),
-            Message::ViewChange(change) if change.signer == self.me => {
-                self.bend_view_change(stage, change, &mut mine);
+        for running in &mut self.attacks {
+            if running.begins(stage, Some(letter.label)) {
+                let before = acts.clone();
+                running.attack.say(stage, letter, &mut acts);
+                running.ends(stage, u64::from(differ(&before, &acts)));
             }
-            Message::NewView(new_view) => self.bend_new_view(stage, new_view, &mut mine),
-            Message::Status(status) if self.does(Strategy::LyingStatus) => {
-                self.bend_status(stage, status, &mut mine);
-            }
-            _ => {}
         }
-        acts.append(&mut mine);
+        acts
     }
 
-    /// Its core sends anything else to one replica.
-    pub(crate) fn post(&mut self, stage: &mut Stage<'_>, to: Place, packet: Packet, acts: &mut Vec<Act>) {
-        if self.does(Strategy::Silent) || self.dead {
-            return;
+    /// Its core sends anything else to one replica; what it really sends.
+    pub(crate) fn post(&mut self, stage: &mut Stage<'_>, to: Place, packet: Packet) -> Vec<Act> {
+        let label = packet.label();
+        if matches!(packet, Packet::Candidate(_)) {
+            let genesis = stage.genesis();
+            stage.known.learn(self.me, &packet, &genesis);
         }
-        let packet = match packet {
-            Packet::Blocks(blocks) if self.does(Strategy::LyingBlocks) => {
-                Packet::Blocks(blocks.iter().map(|block| alter(stage, self.me, block)).collect())
+        let mut acts = vec![Act { to, delay: Duration::ZERO, packet: packet.clone() }];
+        for running in &mut self.attacks {
+            if running.begins(stage, Some(label)) {
+                let before = acts.clone();
+                running.attack.post(stage, &packet, &mut acts);
+                running.ends(stage, u64::from(differ(&before, &acts)));
             }
-            other => other,
-        };
-        let (packet, delay) = match packet {
-            Packet::Blocks(mut blocks) if self.does(Strategy::DripBlocks) => {
-                blocks.truncate(1);
-                (Packet::Blocks(blocks), Duration::from_millis(350))
-            }
-            Packet::Candidate(candidate)
-                if self.does(Strategy::LateToPrimary) && to == self.highest_view.primary(stage.n) =>
-            {
-                (Packet::Candidate(candidate), Duration::from_millis(300))
-            }
-            other => (other, Duration::ZERO),
-        };
-        acts.push(Act { to, delay, packet });
+        }
+        acts
     }
 
     /// Now and then it does something by itself.
-    pub(crate) fn wake(&mut self, stage: &mut Stage<'_>, acts: &mut Vec<Act>) {
-        if self.does(Strategy::Silent) || self.dead {
+    pub(crate) fn wake(&mut self, stage: &mut Stage<'_>) {
+        if stage.others().is_empty() {
             return;
         }
-        let key = [u64::from(self.me.0), stage.now.0.as_micros() as u64];
-        let others = stage.others(self.me);
-        if others.is_empty() {
-            return;
-        }
-        let whom =
-            others[stage.draws.below(Purpose::Lie, &[key[0], key[1], 1], others.len() as u64) as usize];
-        if self.does(Strategy::Replay) && !self.memory.is_empty() {
-            let which = stage.draws.below(Purpose::Lie, &[key[0], key[1], 2], self.memory.len() as u64);
-            let packet = self.memory[which as usize].clone();
-            acts.push(Act { to: whom, delay: Duration::ZERO, packet });
-        }
-        if self.does(Strategy::Flood) {
-            self.flood(stage, &key, whom, acts);
-        }
-        if self.does(Strategy::ForgeOrigin) && stage.workload.len() < FORGED_ENVELOPES {
-            self.forge_origin(stage, acts);
-        }
-        if self.does(Strategy::ViewChangeSpam) {
-            self.spam_view_changes(stage, &key, acts);
-        }
-        if self.does(Strategy::Forge) {
-            self.forge(stage, &key, whom, acts);
-        }
-        if self.does(Strategy::LyingStatus) {
-            self.bend_status(stage, &Status::default(), acts);
-        }
-    }
-
-    fn remember(&mut self, packet: &Packet) {
-        if self.does(Strategy::Replay) {
-            if self.memory.len() == MEMORY {
-                self.memory.pop_front();
-            }
-            self.memory.push_back(packet.clone());
-        }
-    }
-
-    /// Keeps the proposals and view-changes it may use later.
-    fn learn(&mut self, message: &Message) {
-        match message {
-            Message::PrePrepare(pre_prepare) if self.does(Strategy::VoteForAll) => {
-                let proposal = &pre_prepare.proposal;
-                // The digest is only a name here; the header stands in for it.
-                self.proposals.insert(sbft::header::header_hash(&proposal.header), proposal.clone());
-            }
-            Message::ViewChange(change)
-                if self.does(Strategy::NewViewSubset) || self.does(Strategy::NewViewSplit) =>
-            {
-                let known = self.view_changes.entry(change.body.view).or_default();
-                known.entry(change.signer).or_insert_with(|| change.clone());
-                while self.view_changes.len() > 8 {
-                    self.view_changes.pop_first();
-                }
-            }
-            _ => {}
-        }
-    }
-
-    fn bend_status(&self, stage: &Stage<'_>, status: &Status, acts: &mut Vec<Act>) {
-        let key = [u64::from(self.me.0), stage.now.0.as_micros() as u64, 7];
-        let draw =
-            |which: u64, bound: u64| stage.draws.below(Purpose::Lie, &[key[0], key[1], key[2], which], bound);
-        let lie = Status {
-            view: View(status.view.0 + draw(0, 4)),
-            active: draw(1, 2) == 0,
-            follows: status.follows,
-            committed: match draw(5, 8) {
-                0 => Number(1 << 60),
-                _ => Number(draw(2, 2 + 2 * (stage.store.last().0 + 1))),
-            },
-            accepted: Number(draw(3, 100)),
-            prepared: Number(draw(4, 100)),
-        };
-        let packet = stage.packet(Message::Status(lie));
-        if acts.is_empty() {
-            for to in stage.others(self.me) {
-                acts.push(Act { to, delay: Duration::ZERO, packet: packet.clone() });
-            }
-        } else {
-            for act in acts {
-                act.packet = packet.clone();
+        for running in &mut self.attacks {
+            if running.begins(stage, None) {
+                running.attack.wake(stage);
+                running.ends(stage, 0);
             }
         }
     }
 
-    /// The replica it is against.
-    fn victim(&self, stage: &Stage<'_>) -> Place {
-        let others = stage.others(self.me);
-        let which = stage.draws.below(Purpose::Lie, &[u64::from(self.me.0), 99], others.len().max(1) as u64);
-        others.get(which as usize).copied().unwrap_or(self.me)
-    }
-
-    /// Whom it tells the other story at a view and number: the same answer for all liars of a
-    /// run, so that they work together.
-    fn told_otherwise(&self, stage: &Stage<'_>, view: View, number: Number) -> Vec<Place> {
-        if let Some(told) = &self.told {
-            return told.clone();
+    /// It crashed. What it starts again from, if that is not the log it had.
+    pub(crate) fn after_crash(&mut self, stage: &mut Stage<'_>, mut log: Vec<Record>) -> Option<Vec<Record>> {
+        let before = log.len();
+        for running in &mut self.attacks {
+            if running.begins(stage, None) {
+                let held = log.len();
+                running.attack.after_crash(stage, &mut log);
+                running.ends(stage, u64::from(held != log.len()));
+            }
         }
-        let others = stage.others(self.me);
-        if self.does(Strategy::EquivocateOne) {
-            let which = stage.draws.below(Purpose::Lie, &[view.0, number.0, 11], others.len() as u64);
-            return others.get(which as usize).copied().into_iter().collect();
-        }
-        let mask = stage.draws.bits(Purpose::Lie, &[view.0, number.0, 12]);
-        others.into_iter().filter(|place| mask >> place.0 & 1 == 1).collect()
+        (log.len() != before).then_some(log)
     }
 }
 
-/// A block that looks like `block` and is not.
-fn alter(stage: &Stage<'_>, me: Place, block: &Arc<CommittedBlock>) -> Arc<CommittedBlock> {
-    let mut altered = block.as_ref().clone();
-    match stage.draws.below(
-        Purpose::Lie,
-        &[u64::from(me.0), block.number().0, stage.now.0.as_micros() as u64],
-        4,
-    ) {
-        0 => altered.data.push(crate::workload::envelope(0, 9)),
-        1 => {
-            altered.certificate.signatures.pop();
-        }
-        2 => altered.certificate.view = altered.certificate.view.next(),
-        _ => {
-            if let Some(id) = altered.ids.first_mut() {
-                *id = crate::workload::id_of(u64::MAX);
+impl Running {
+    /// Whether it may act now; sets the stage for it.
+    fn begins(&self, stage: &mut Stage<'_>, label: Option<Label>) -> bool {
+        if !self.when.is_always() {
+            let own = || (stage.view(), stage.next_number());
+            let (view, number) = match label {
+                Some(label) if is_of_a_view(label.kind) => (label.view, number_of(&label, stage)),
+                _ => own(),
+            };
+            let kind = label.map(|label| label.kind);
+            let occasion = Occasion { now: stage.now, view, number, kind, who: self.salt };
+            if !self.when.holds(stage.draws, occasion) {
+                return false;
             }
         }
+        stage.against.clone_from(&self.against);
+        stage.salt = self.salt;
+        stage.count = 0;
+        true
     }
-    Arc::new(altered)
+
+    fn ends(&mut self, stage: &mut Stage<'_>, changed: u64) {
+        // What it changed and what it sent may be the same thing: it counts once.
+        let times = changed.max(stage.count);
+        self.acted += times;
+        if times > 0 {
+            stage.lies.push((self.index, times));
+        }
+    }
 }
+
+fn is_of_a_view(kind: Kind) -> bool {
+    matches!(kind, Kind::PrePrepare | Kind::Prepare | Kind::Commit | Kind::ViewChange | Kind::NewView)
+}
+
+fn number_of(label: &Label, stage: &Stage<'_>) -> Number {
+    match label.kind {
+        Kind::PrePrepare | Kind::Prepare | Kind::Commit => label.number,
+        _ => stage.next_number(),
+    }
+}
+
+/// Something other than before is sent.
+fn differ(before: &[Act], after: &[Act]) -> bool {
+    before.len() != after.len()
+        || before.iter().zip(after).any(|(one, other)| {
+            one.to != other.to || one.delay != other.delay || !same(&one.packet, &other.packet)
+        })
+}
+
+fn same(one: &Packet, other: &Packet) -> bool {
+    match (one, other) {
+        (Packet::Message(one), Packet::Message(other)) => Rc::ptr_eq(one, other),
+        (Packet::Candidate(one), Packet::Candidate(other)) | (Packet::Repair(one), Packet::Repair(other)) => {
+            Arc::ptr_eq(one, other)
+        }
+        (Packet::WantCandidates(one), Packet::WantCandidates(other)) => one == other,
+        (Packet::WantBlocks(a, b), Packet::WantBlocks(c, d)) => (a, b) == (c, d),
+        (Packet::Blocks(one), Packet::Blocks(other)) => {
+            one.len() == other.len() && one.iter().zip(other).all(|(one, other)| Arc::ptr_eq(one, other))
+        }
+        _ => false,
+    }
+}
+
+/// How often each attack of these liars has really acted.
+pub(crate) fn acted_by(
+    liars: impl Iterator<Item = impl std::ops::Deref<Target = Liar>>,
+) -> BTreeMap<String, u64> {
+    let mut acted = BTreeMap::new();
+    for liar in liars {
+        for (name, times) in liar.acted() {
+            *acted.entry(name.to_owned()).or_default() += times;
+        }
+    }
+    acted
+}
+
+/// An attack that only bends what its core says: a function.
+pub(super) struct Bend(pub(super) fn(&mut Stage<'_>, &Letter, &mut Vec<Act>));
+
+impl fmt::Debug for Bend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("bends what its core says")
+    }
+}
+
+impl Attack for Bend {
+    fn say(&mut self, stage: &mut Stage<'_>, letter: &Letter, acts: &mut Vec<Act>) {
+        (self.0)(stage, letter, acts);
+    }
+}
+
+/// An attack that bends blocks, candidates and requests: a function.
+pub(super) struct Repack(pub(super) fn(&mut Stage<'_>, &Packet, &mut Vec<Act>));
+
+impl fmt::Debug for Repack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("bends what its core hands out")
+    }
+}
+
+impl Attack for Repack {
+    fn post(&mut self, stage: &mut Stage<'_>, packet: &Packet, acts: &mut Vec<Act>) {
+        (self.0)(stage, packet, acts);
+    }
+}
+
+/// An attack that acts by itself, every 25 ms: a function.
+pub(super) struct Alone(pub(super) fn(&mut Stage<'_>));
+
+impl fmt::Debug for Alone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("acts by itself")
+    }
+}
+
+impl Attack for Alone {
+    fn wake(&mut self, stage: &mut Stage<'_>) {
+        (self.0)(stage);
+    }
+}
+
+/// Sends this instead of what the core said.
+fn instead(acts: &mut [Act], packet: &Packet) {
+    for act in acts {
+        act.packet = packet.clone();
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -13,11 +13,12 @@ use super::super::{
     ROOM_TIMEOUT, Receipt, RoleStatus,
 };
 use super::SbftOptions;
-use super::driver::{Driver, Inlets, Outlets, envelope};
+use super::driver::{Driver, Inlets, Outlets};
 use super::members::Members;
 use super::open::{Recovered, checker};
 use super::reach::Reach;
 use super::repair::Asked;
+use super::rules::accepted;
 use super::shared::{BLOCK_JOBS, EVENTS, Event, LOG_JOBS, ORDERS, Order, PROMISES, Shared, Snapshot};
 use super::{blocks, log, receive, release, repair};
 use crate::intake::{Intake, IntakeConfig, IntakeProbe};
@@ -61,9 +62,11 @@ impl SbftChain {
             replica: Probe {
                 view: View(0),
                 active: false,
+                complains: false,
                 primary: View(0).primary(rules.n),
                 committed: recovered.tip.number,
                 accepted: recovered.tip.number,
+                prepared: recovered.tip.number,
                 in_flight: 0,
                 waiting: 0,
                 candidates_held: 0,
@@ -188,12 +191,12 @@ impl Chain for SbftChain {
             .map_err(|error| OrderError::Invalid { reason: error.to_string() })?;
         let id = envelope_in.id;
         let (reply, answer) = oneshot::channel();
-        let order = Order { envelope: envelope(envelope_in, config_sequence), reply };
-        let accepted = tokio::time::timeout(ROOM_TIMEOUT, async {
+        let order = Order { envelope: accepted(envelope_in, config_sequence), reply };
+        let taken = tokio::time::timeout(ROOM_TIMEOUT, async {
             self.orders.send(order).await.map_err(|_| self.ended())?;
             answer.await.map_err(|_| self.ended())
         });
-        let duplicate = match accepted.await {
+        let duplicate = match taken.await {
             Ok(outcome) => outcome?,
             Err(_elapsed) => {
                 let (limit, limit_bytes) = self.pool;

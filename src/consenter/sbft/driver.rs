@@ -13,10 +13,10 @@ use tokio::sync::{mpsc, oneshot};
 use super::super::{Errored, NotCommitted};
 use super::log::LogJob;
 use super::notes::{Notes, gauges};
-use super::open::needed_record;
 use super::receive::{Charge, judge_again};
 use super::release::{Promise, To, What};
 use super::repair::Asked;
+use super::rules;
 use super::shared::{Event, ORDERS, Order, Permit, Shared, Snapshot};
 use crate::intake::{Intake, IntakeInput, IntakeOutput};
 use crate::metrics;
@@ -26,7 +26,6 @@ use crate::transport::Class;
 use crate::types::{CommittedBlock, Digest, Number, RequestId, Time, Verified};
 use crate::wire::repair::{self, Repair};
 use crate::wire::{MAX_CANDIDATES_PER_FETCH, record};
-pub(super) use envelopes::envelope;
 
 /// Events taken at once.
 const EVENTS_AT_ONCE: usize = 256;
@@ -318,7 +317,6 @@ impl Driver {
                 self.records.push(bytes);
             }
             Output::Broadcast(unsigned) => self.promise(To::All, What::Unsigned(unsigned)),
-            Output::Send(place, unsigned) => self.promise(To::One(place), What::Unsigned(unsigned)),
             Output::Repeat(place, message) => self.promise(To::One(place), What::Signed(message)),
             Output::Tell(place, message) => shared.send(place, Class::Votes, shared.frame(&message)),
             Output::TellAll(message) => shared.send_all(Class::Votes, &shared.frame(&message)),
@@ -350,7 +348,13 @@ impl Driver {
             }
             Output::Accuse(offence) => self.notes.accuse(shared, &offence),
             Output::Note(note) => {
-                if matches!(note, Note::Suspected { .. } | Note::EnteredView { .. } | Note::Halted { .. }) {
+                if matches!(
+                    note,
+                    Note::Complains { .. }
+                        | Note::Suspected { .. }
+                        | Note::EnteredView { .. }
+                        | Note::Halted { .. }
+                ) {
                     self.snapshot_at = Instant::now() - SNAPSHOT_AGE;
                 }
                 self.notes.note(shared, note);
@@ -369,9 +373,7 @@ impl Driver {
             self.outlets.log.send(job).await.map_err(|_| Ended)?;
         }
         if std::mem::take(&mut self.compact_due) {
-            // What this leaves out, the ledger must have.
-            let mut live = vec![self.epoch.clone(), needed_record(self.durable)];
-            live.extend(self.replica.live_records().iter().map(record::encode));
+            let live = rules::compacted(&self.epoch, self.durable, &self.replica.live_records());
             self.log_bytes = 0;
             let job = LogJob::Compact { live, upto: self.persisted };
             self.outlets.log.send(job).await.map_err(|_| Ended)?;

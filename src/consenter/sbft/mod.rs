@@ -25,6 +25,7 @@ mod reach;
 mod receive;
 mod release;
 mod repair;
+pub mod rules;
 mod shared;
 
 use std::sync::Arc;

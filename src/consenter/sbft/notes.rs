@@ -56,8 +56,14 @@ impl Notes {
                 ::metrics::gauge!(metrics::BFT_COMMITTED_BLOCK_NUMBER, "channel" => label())
                     .set(number.0 as f64);
             }
+            Note::Complains { view, reason } => {
+                tracing::warn!(channel, view = view.0, reason, "complaining about the primary");
+            }
+            Note::Withdrew { view } => {
+                tracing::info!(channel, view = view.0, "the complaint about the primary is withdrawn");
+            }
             Note::Suspected { view, reason } => {
-                tracing::warn!(channel, view = view.0, reason, "suspecting the primary, asking for the view");
+                tracing::warn!(channel, view = view.0, reason, "leaving the primary, asking for the view");
                 ::metrics::counter!(metrics::SUSPECTED, "channel" => label()).increment(1);
             }
             Note::EnteredView { view, primary, reproposed } => {

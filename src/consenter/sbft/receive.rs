@@ -7,13 +7,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::{Semaphore, mpsc};
 
+use super::rules::{Judged, judge_candidate, validate};
 use super::shared::{Event, Permit, Shared, offload};
 use crate::metrics;
 use crate::pbft::message::Message;
 use crate::transport::{Inbox, LinkEvent, PeerInbox};
-use crate::types::{Candidate, Digest, Place, Verified};
-use crate::wire::candidate;
-use crate::wire::checker::{Rejection, check_candidate};
+use crate::types::{Candidate, Digest, Place};
+use crate::wire::checker::Rejection;
 
 /// Longer frames are view changes and new views, with many signatures: they are checked on the
 /// worker threads.
@@ -136,17 +136,8 @@ pub(super) async fn judge(
     let context = shared.clone();
     let is_small = encoding.len() <= SMALL_CANDIDATE;
     let judge = move || {
-        let digest = candidate::digest(&encoding);
-        let config_sequence = context.support.sequence();
-        let verdict = match candidate::decode(encoding, &context.limits) {
-            Ok(candidate) if origin.is_some_and(|origin| candidate.origin != origin) => return None,
-            Ok(candidate) if candidate.origin.index() >= context.members.n() => {
-                Err(format!("its origin {} is no replica of this channel", candidate.origin))
-            }
-            Ok(candidate) => validate(&context, Arc::new(candidate)),
-            Err(error) => Err(error.to_string()),
-        };
-        Some((digest, config_sequence, verdict))
+        let processor = context.support.processor();
+        judge_candidate(encoding, &context.limits, origin, context.members.n(), &processor)
     };
     let judged = if is_small { Some(judge()) } else { offload(judge).await };
     let (channel, peer) = (shared.channel(), shared.members.id(from));
@@ -157,10 +148,10 @@ pub(super) async fn judge(
             refused(shared, from, "another's candidate");
             return Err(Untold::NotTheirs);
         }
-        Some(Some((_, _, Ok((candidate, config_sequence))))) => {
+        Some(Some(Judged { verdict: Ok((candidate, config_sequence)), .. })) => {
             Event::Candidate { from, candidate, config_sequence, permit }
         }
-        Some(Some((digest, config_sequence, Err(reason)))) => {
+        Some(Some(Judged { digest, config_sequence, verdict: Err(reason) })) => {
             tracing::warn!(channel, %peer, %digest, reason, "candidate refused");
             refused(shared, from, "candidate");
             Event::Invalid { from, digest, config_sequence, permit }
@@ -174,7 +165,9 @@ pub(super) async fn judge_again(shared: Arc<Shared>, candidate: Arc<Candidate>, 
     let (from, digest) = (candidate.origin, candidate.digest);
     let context = shared.clone();
     let config_sequence = shared.support.sequence();
-    let Some(verdict) = offload(move || validate(&context, candidate)).await else { return };
+    let Some(verdict) = offload(move || validate(&context.support.processor(), candidate)).await else {
+        return;
+    };
     let event = match verdict {
         Ok((candidate, config_sequence)) => {
             Event::Candidate { from, candidate, config_sequence, permit: None }
@@ -183,12 +176,6 @@ pub(super) async fn judge_again(shared: Arc<Shared>, candidate: Arc<Candidate>, 
     };
     // The protocol task has ended when nobody receives it.
     let _ended = events.send(event).await;
-}
-
-fn validate(shared: &Shared, candidate: Arc<Candidate>) -> Result<(Verified<Arc<Candidate>>, u64), String> {
-    let processor = shared.support.processor();
-    check_candidate(candidate, |envelopes| processor.check_candidate(envelopes))
-        .map_err(|fault| fault.to_string())
 }
 
 /// Counts what was refused.

@@ -10,11 +10,12 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::receive::{PENALTY, Untold, judge, refused};
+use super::rules::check_block;
 use super::shared::{Event, Shared, offload};
 use crate::transport::{Class, Inbox, PeerInbox};
 use crate::types::{CommittedBlock, Number, Place, Verified};
 use crate::wire::repair::{self, Repair};
-use crate::wire::{MAX_BLOCKS_PER_ANSWER, VoteKeys as _, block};
+use crate::wire::{MAX_BLOCKS_PER_ANSWER, VoteKeys as _};
 
 /// Bytes of blocks in one answer; one block is sent whatever its size.
 const ANSWER_BYTES: usize = 4 << 20;
@@ -120,13 +121,8 @@ fn check_blocks(shared: &Shared, from: Place, blocks: Vec<Bytes>) -> Vec<Verifie
     let ids: Vec<_> = (0..shared.members.n())
         .map(|place| shared.checker.keys().consenter_id(Place(place as u16)))
         .collect();
-    let checked: Vec<Result<_, String>> = blocks
-        .into_par_iter()
-        .map(|bytes| {
-            let decoded = block::decode(bytes, &ids).map_err(|error| error.to_string())?;
-            shared.checker.check_block(decoded).map_err(|rejection| rejection.to_string())
-        })
-        .collect();
+    let checked: Vec<Result<_, String>> =
+        blocks.into_par_iter().map(|bytes| check_block(bytes, &ids, &shared.checker)).collect();
     let mut good = Vec::with_capacity(checked.len());
     for verdict in checked {
         match verdict {

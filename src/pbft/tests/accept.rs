@@ -77,8 +77,15 @@ fn accepted(proposal: &Arc<Proposal>, payloads: &[&Arc<Candidate>]) -> Vec<Outpu
     outputs
 }
 
-fn suspects(outputs: &[Output]) -> bool {
+/// Leaves the view: on proof that all others get as well.
+fn leaves(outputs: &[Output]) -> bool {
     outputs.iter().any(|output| matches!(output, Output::Broadcast(Unsigned::ViewChange(_))))
+}
+
+/// Says that it suspects the primary, and stays: others may not have seen what it saw.
+fn complains(outputs: &[Output]) -> bool {
+    let told = |output: &Output| matches!(output, Output::TellAll(Message::Status(status)) if status.complains && status.active);
+    outputs.iter().any(told) && !leaves(outputs)
 }
 
 #[test]
@@ -132,13 +139,13 @@ fn a_second_proposal_at_one_view_and_number_is_an_offence_and_gets_no_vote() {
     let (first, second) = (proposal(1, GENESIS, &[&one]), proposal(1, GENESIS, &[&other]));
     backup.all([given(2, &one), given(3, &other), pre_prepare(&first)]);
     let outputs = backup.step(pre_prepare(&second));
-    assert!(matches!(outputs[0], Output::Accuse(_)) && suspects(&outputs), "{outputs:?}");
+    assert!(matches!(outputs[0], Output::Accuse(_)) && leaves(&outputs), "{outputs:?}");
     let votes = |output: &Output| matches!(output, Output::Broadcast(Unsigned::Prepare(_)));
     assert!(!outputs.iter().any(votes));
 }
 
 #[test]
-fn what_an_honest_primary_does_not_propose_leads_to_a_view_change_at_once() {
+fn what_an_honest_primary_does_not_propose_is_complained_about_at_once_and_only_once() {
     let one = candidate(2, 0, &["a"]);
     let config_one = candidate(3, 0, &["config"]);
     let big = candidate(3, 1, &["c1", "c2", "c3", "c4", "c5", "c6", "c7", "c8", "c9", "c10"]);
@@ -164,28 +171,29 @@ fn what_an_honest_primary_does_not_propose_leads_to_a_view_change_at_once() {
     for (what, wrong) in cases {
         let mut backup = Backup::new();
         backup.all([given(2, &one), given(3, &config_one), given(3, &big)]);
-        assert!(suspects(&backup.step(pre_prepare(&wrong))), "{what}");
+        assert!(complains(&backup.step(pre_prepare(&wrong))), "{what}");
+        assert_eq!(backup.step(pre_prepare(&wrong)), [], "{what}, again");
     }
 }
 
 #[test]
-fn a_proposal_with_nothing_new_is_refused() {
+fn a_proposal_with_nothing_new_is_complained_about() {
     let mut backup = Backup::new();
     let (one, again) = (candidate(2, 0, &["a"]), candidate(3, 0, &["a"]));
     let first = proposal(1, GENESIS, &[&one]);
     let mut second = Proposal::clone(&proposal(2, header_hash(&first.header), &[&again]));
     second.header.data_hash = crate::header::data_hash([]);
     backup.all([given(2, &one), given(3, &again), pre_prepare(&first)]);
-    assert!(suspects(&backup.step(pre_prepare(&Arc::new(second)))));
+    assert!(complains(&backup.step(pre_prepare(&Arc::new(second)))));
 }
 
 #[test]
-fn an_invalid_candidate_in_a_proposal_leads_to_a_view_change() {
+fn an_invalid_candidate_in_a_proposal_is_complained_about() {
     let mut backup = Backup::new();
     let one = candidate(2, 0, &["a"]);
     assert_eq!(backup.step(pre_prepare(&proposal(1, GENESIS, &[&one]))), [], "it may be on its way");
     let verdict = Input::InvalidCandidate { from: Place(0), digest: one.digest, config_sequence: 0 };
-    assert!(suspects(&backup.step(verdict)));
+    assert!(complains(&backup.step(verdict)));
 }
 
 #[test]

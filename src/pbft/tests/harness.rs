@@ -11,8 +11,8 @@ use crate::header::{data_hash, sha256};
 use crate::pbft::message::{
     Commit, Domain, Message, NewView, PrePrepare, Prepare, SignedViewChange, Unsigned,
 };
-use crate::pbft::plant::Plants;
 use crate::pbft::{ChainTip, Config, Input, Output, Record, Replica, Role};
+use crate::plant::Plants;
 use crate::types::{
     BlockSignature, Candidate, CommittedBlock, Digest, Era, Number, Place, RequestId, Signature, Time,
     Verified,
@@ -193,7 +193,6 @@ impl World {
                         self.send(from, to, message.clone());
                     }
                 }
-                Output::Send(to, unsigned) => self.send(from, to, sign(from, unsigned)),
                 Output::Repeat(to, message) | Output::Tell(to, message) => self.send(from, to, message),
                 Output::TellAll(message) => {
                     for to in everyone.clone().filter(|to| *to != from) {

@@ -391,6 +391,7 @@ impl Random {
                 view: View(self.number()),
                 active: self.up_to(1) == 1,
                 follows: self.up_to(1) == 1,
+                complains: self.up_to(1) == 1,
                 committed: Number(self.number()),
                 accepted: Number(self.number()),
                 prepared: Number(self.number()),

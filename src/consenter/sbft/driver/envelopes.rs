@@ -8,14 +8,14 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
 use super::super::super::NotCommitted;
+use super::super::rules::vouch_own;
 use super::super::shared::{Event, Order, Shared, offload};
 use super::Driver;
-use crate::intake::{Batch, Envelope, IntakeInput, IntakeOutput};
+use crate::intake::{Batch, IntakeInput, IntakeOutput};
 use crate::pbft::Input;
 use crate::transport::Class;
 use crate::types::{Candidate, Number, RequestId, Time};
 use crate::wire::candidate;
-use crate::wire::checker::check_candidate;
 use crate::wire::envelope::Parsed;
 
 /// Batches longer than this are encoded and hashed on the worker threads.
@@ -128,9 +128,7 @@ impl Driver {
         let input = IntakeInput::Own { sequence: candidate.sequence, digest: candidate.digest };
         self.intake.step(now, input, &mut self.intake_outputs);
         self.shared.send_all(Class::Bulk, &candidate.encoding);
-        // Each envelope passed the filters on its way in, under this sequence.
-        let checked = check_candidate(candidate, |_| Ok::<_, std::convert::Infallible>(config_sequence));
-        let Ok((candidate, config_sequence)) = checked;
+        let candidate = vouch_own(candidate, config_sequence);
         let input = Input::Candidate { from: self.shared.members.me, candidate, config_sequence };
         self.replica.step(now, input, &mut self.outputs);
     }
@@ -154,16 +152,5 @@ async fn revalidate(shared: Arc<Shared>, envelopes: Vec<(RequestId, Bytes)>, eve
         if events.send(Event::Revalidated { id, config_sequence, valid }).await.is_err() {
             return;
         }
-    }
-}
-
-/// What the intake takes of an accepted envelope.
-pub(in super::super) fn envelope(parsed: Parsed, config_sequence: u64) -> Envelope {
-    Envelope {
-        id: parsed.id,
-        size: parsed.size,
-        is_config: parsed.is_config(),
-        frame: parsed.frame,
-        config_sequence,
     }
 }

@@ -1,0 +1,326 @@
+//! From a scenario file to the plan of a run.
+
+use std::time::Duration;
+
+use sbft::plant::Plant;
+use sbft::types::{Place, Time};
+use toml::Spanned;
+
+use super::context::Context;
+use super::error::ScenarioError;
+use super::file::{
+    Cluster, Deadline, Disk, ExpectTable, File, LiarTable, Replicas, Restart, SignaturesForm, Submit, Way,
+    Whom, Workload,
+};
+use super::units::Span;
+use super::{Scenario, read_faults, read_network};
+use crate::byzantine::{AttackSpec, Liar};
+use crate::channel::Signatures;
+use crate::expect::Expect;
+use crate::plan::{Plan, Submission, liveness_bound};
+use crate::world::Settings;
+
+/// Places and bodies are in masks of 64 bits, and all replicas may have twins.
+const MOST_REPLICAS: usize = 31;
+/// A run with more would not end within a minute.
+const MOST_SUBMISSIONS: u64 = 100_000;
+/// When the network heals if nothing says so, and nothing happens later.
+const CHAOS: Duration = Duration::from_secs(2);
+
+/// Reads a scenario.
+pub(super) fn scenario(text: &str) -> Result<Scenario, ScenarioError> {
+    let file: File = toml::from_str(text).map_err(|error| ScenarioError::of_toml(&error, text))?;
+    let n = file.cluster.n.unwrap_or(4);
+    let twins = twins(&file.byzantine);
+    let context = Context { text, n, twins };
+    if !(1..=MOST_REPLICAS).contains(&n) {
+        return Err(context.in_section("cluster", "n", format!("{n} replicas; give 1 to {MOST_REPLICAS}")));
+    }
+    let mut settings = Settings::calm(file.run.seed.unwrap_or(1), n);
+    cluster(&file.cluster, &mut settings, &context)?;
+    machines(&file.disk, &file.replicas, &mut settings, &context)?;
+    settings.conditions = read_network::conditions(&file.network, &settings.conditions, &|key, text| {
+        context.in_section("network", key, text)
+    })?;
+    settings.signatures = match file.run.signatures {
+        Some(SignaturesForm::Ed25519) => Signatures::Ed25519,
+        Some(SignaturesForm::Ecdsa) => Signatures::Ecdsa,
+        Some(SignaturesForm::Simulated) | None => Signatures::Simulated,
+    };
+    let heal_at = file.run.chaos.map_or_else(|| heal_at(&file), |chaos| Time(chaos.0));
+    let mut plan = Plan::quiet(settings, heal_at);
+    plan.patience = match file.run.deadline {
+        Some(Deadline::After(span)) => span.0,
+        Some(Deadline::Auto) | None => liveness_bound(&plan.settings.config),
+    };
+    plan.twins.clone_from(&context.twins);
+    if let Some(workload) = &file.workload {
+        generated(workload, &context, &mut plan.submissions)?;
+    }
+    for (nth, submit) in file.submit.into_iter().enumerate() {
+        explicit(submit, nth, &context, &mut plan.submissions)?;
+    }
+    for (nth, liar) in file.byzantine.into_iter().enumerate() {
+        byzantine(liar, nth, &context, &mut plan)?;
+    }
+    for (nth, fault) in file.faults.into_iter().enumerate() {
+        let entry = context.entry("faults", nth, fault.span());
+        read_faults::fault(fault.into_inner(), &entry, &mut plan)?;
+    }
+    for (nth, cut) in file.cuts.into_iter().enumerate() {
+        let entry = context.entry("cuts", nth, cut.span());
+        plan.cuts.push(read_faults::cut(cut.into_inner(), &entry)?);
+    }
+    plan.expect = expect(file.expect, &context)?;
+    Ok(Scenario { name: file.name, about: file.about, plan })
+}
+
+fn cluster(table: &Cluster, settings: &mut Settings, context: &Context<'_>) -> Result<(), ScenarioError> {
+    let config = &mut settings.config;
+    let set = |target: &mut u64, value: Option<u64>, key: &str| match value {
+        Some(0) => Err(context.in_section("cluster", key, "must be 1 or more")),
+        Some(value) => {
+            *target = value;
+            Ok(())
+        }
+        None => Ok(()),
+    };
+    set(&mut config.window, table.window, "window")?;
+    set(&mut config.dedup_blocks, table.dedup_blocks, "dedup_blocks")?;
+    if let Some(outstanding) = table.outstanding {
+        config.outstanding = outstanding;
+        set(&mut 0, Some(outstanding as u64), "outstanding")?;
+    }
+    if let Some(factor) = table.slow_primary_factor {
+        config.slow_primary_factor = factor;
+        set(&mut 0, Some(u64::from(factor)), "slow_primary_factor")?;
+    }
+    if let Some(count) = table.batch.max_message_count {
+        config.max_message_count = count;
+        set(&mut 0, Some(u64::from(count)), "batch")?;
+    }
+    set(&mut config.preferred_max_bytes, table.batch.preferred_max_bytes.map(|size| size.0), "batch")?;
+    set(&mut config.absolute_max_bytes, table.batch.absolute_max_bytes.map(|size| size.0), "batch")?;
+    let timeouts = &table.timeouts;
+    for (target, value) in [
+        (&mut config.forward_timeout, timeouts.forward),
+        (&mut config.complain_timeout, timeouts.complain),
+        (&mut config.view_change_timeout, timeouts.view_change),
+        (&mut config.view_change_timeout_cap, timeouts.cap),
+        (&mut config.status_interval, timeouts.status),
+    ] {
+        let Some(Span(value)) = value else { continue };
+        if value < Duration::from_millis(1) {
+            return Err(context.in_section("cluster", "timeouts", "a timeout must be 1ms or more"));
+        }
+        *target = value;
+    }
+    if config.view_change_timeout_cap < config.view_change_timeout {
+        return Err(context.in_section("cluster", "timeouts", "`cap` is shorter than `view_change`"));
+    }
+    for name in &table.plants {
+        let plant: Plant =
+            name.as_ref().parse().map_err(|text: sbft::plant::UnknownPlant| ScenarioError {
+                line: super::error::line_of(context.text, &name.span()),
+                ..context.in_section("cluster", "plants", text.to_string())
+            })?;
+        config.plants = config.plants.with(plant);
+    }
+    Ok(())
+}
+
+fn machines(
+    disk: &Disk,
+    replicas: &Replicas,
+    settings: &mut Settings,
+    context: &Context<'_>,
+) -> Result<(), ScenarioError> {
+    if let Some(sync) = disk.sync {
+        settings.sync = (sync.0, sync.1);
+    }
+    if let Some(sync) = disk.block_sync {
+        settings.block_sync = (sync.0, sync.1);
+    }
+    settings.compact_rate = disk.compact.map_or(settings.compact_rate, |p| p.0);
+    if let Some(check) = replicas.check {
+        settings.validate = (check.0, check.1);
+    }
+    settings.crash_rate = replicas.crash_rate.map_or(settings.crash_rate, |p| p.0);
+    let most = settings.config.max_message_count as usize;
+    match replicas.cut_count {
+        Some(count) if count == 0 || count > most => {
+            let text = format!("give 1 to {most} (max_message_count)");
+            return Err(context.in_section("replicas", "cut_count", text));
+        }
+        Some(count) => settings.cut_count = count,
+        None => settings.cut_count = settings.cut_count.min(most),
+    }
+    settings.batch_timeout = replicas.batch_timeout.map_or(settings.batch_timeout, |timeout| timeout.0);
+    match replicas.pool {
+        Some(0) => return Err(context.in_section("replicas", "pool", "must be 1 or more")),
+        Some(pool) => settings.pool = pool,
+        None => {}
+    }
+    match replicas.restart {
+        Some(Restart::Never(_)) => settings.restarts = false,
+        Some(Restart::After(between)) => settings.restart = (between.0, between.1),
+        None => {}
+    }
+    Ok(())
+}
+
+/// When everything that the file speaks of has happened.
+fn heal_at(file: &File) -> Time {
+    let faults = file.faults.iter().map(|fault| {
+        let fault = fault.as_ref();
+        fault.at.unwrap_or_default().0 + fault.lasting.unwrap_or_default().0
+    });
+    let workload = file.workload.iter().map(|workload| workload.until.0);
+    let submits = file.submit.iter().map(|submit| submit.as_ref().at.0);
+    Time(faults.chain(workload).chain(submits).fold(CHAOS, Duration::max))
+}
+
+/// To which places the `nth` envelope of a client goes.
+fn receivers(whom: Option<&Whom>, n: usize, client: u64, nth: u64) -> Vec<Place> {
+    let place = |which: u64| Place((which % n as u64) as u16);
+    match whom {
+        None | Some(Whom::Way(Way::RoundRobin)) => vec![place(client + nth)],
+        Some(Whom::Way(Way::One)) => vec![place(client)],
+        Some(Whom::Way(Way::All)) => (0..n as u64).map(place).collect(),
+        Some(Whom::Place(one)) => vec![Place(*one)],
+        Some(Whom::Places(some)) => some.iter().copied().map(Place).collect(),
+    }
+}
+
+fn known_places(whom: Option<&Whom>, n: usize) -> Result<(), String> {
+    let named: &[u16] = match whom {
+        Some(Whom::Place(one)) => std::slice::from_ref(one),
+        Some(Whom::Places(some)) => some,
+        _ => &[],
+    };
+    match named.iter().find(|place| usize::from(**place) >= n) {
+        Some(place) => Err(format!("there is no replica {place}; the places are 0 to {}", n - 1)),
+        None => Ok(()),
+    }
+}
+
+fn generated(
+    table: &Workload,
+    context: &Context<'_>,
+    submissions: &mut Vec<Submission>,
+) -> Result<(), ScenarioError> {
+    let clients = table.clients.unwrap_or(1);
+    if clients == 0 {
+        return Err(context.in_section("workload", "clients", "must be 1 or more"));
+    }
+    known_places(table.to.as_ref(), context.n).map_err(|text| context.in_section("workload", "to", text))?;
+    let from = table.from.unwrap_or_default().0;
+    let Some(length) = table.until.0.checked_sub(from) else {
+        return Err(context.in_section("workload", "until", "is before `from`"));
+    };
+    // The rate is of all clients together; they take turns.
+    let count = (length.as_micros() * u128::from(table.rate.0) / 1_000_000_000) as u64;
+    if count > MOST_SUBMISSIONS {
+        let text = format!("{count} envelopes; {MOST_SUBMISSIONS} are the most");
+        return Err(context.in_section("workload", "rate", text));
+    }
+    for index in 0..count {
+        let at = from
+            + Duration::from_micros(
+                (u128::from(index + 1) * 1_000_000_000 / u128::from(table.rate.0)) as u64,
+            );
+        for place in receivers(table.to.as_ref(), context.n, index % clients, index / clients) {
+            submissions.push(Submission { at: Time(at), place, index, variant: 0 });
+        }
+    }
+    Ok(())
+}
+
+fn explicit(
+    submit: Spanned<Submit>,
+    nth: usize,
+    context: &Context<'_>,
+    submissions: &mut Vec<Submission>,
+) -> Result<(), ScenarioError> {
+    let entry = context.entry("submit", nth, submit.span());
+    let submit = submit.into_inner();
+    known_places(submit.to.as_ref(), context.n).map_err(|text| entry.wrong("to", text))?;
+    let count = submit.count.unwrap_or(1);
+    let first = submit.envelope.unwrap_or_else(|| submissions.iter().map(|s| s.index + 1).max().unwrap_or(0));
+    if count > MOST_SUBMISSIONS || first > MOST_SUBMISSIONS || submissions.len() as u64 > MOST_SUBMISSIONS {
+        let key = if count > MOST_SUBMISSIONS { "count" } else { "envelope" };
+        return Err(entry.wrong(key, format!("{MOST_SUBMISSIONS} envelopes are the most")));
+    }
+    let every = submit.every.map_or(Duration::from_millis(1), |every| every.0);
+    for nth in 0..count {
+        let at = Time(submit.at.0 + every * nth as u32);
+        for place in receivers(submit.to.as_ref().or(Some(&Whom::Place(0))), context.n, 0, nth) {
+            submissions.push(Submission { at, place, index: first + nth, variant: submit.variant });
+        }
+    }
+    Ok(())
+}
+
+fn twins(liars: &[Spanned<LiarTable>]) -> Vec<Place> {
+    let twins = liars.iter().map(AsRef::as_ref).filter(|liar| liar.attack == "twins");
+    twins.map(|liar| Place(liar.replica)).collect()
+}
+
+fn byzantine(
+    liar: Spanned<LiarTable>,
+    nth: usize,
+    context: &Context<'_>,
+    plan: &mut Plan,
+) -> Result<(), ScenarioError> {
+    let entry = context.entry("byzantine", nth, liar.span());
+    let LiarTable { replica, attack, when, against } = liar.into_inner();
+    let place = Place(replica);
+    for (key, named) in
+        [("replica", replica)].into_iter().chain(against.iter().map(|place| ("against", *place)))
+    {
+        if usize::from(named) >= context.n {
+            let text = format!("there is no replica {named}; the places are 0 to {}", context.n - 1);
+            return Err(entry.wrong(key, text));
+        }
+    }
+    if attack == "twins" {
+        if context.twins.iter().filter(|twin| **twin == place).count() > 1 {
+            return Err(entry.wrong("replica", format!("replica {replica} has a twin already")));
+        }
+        if !when.is_always() || !against.is_empty() {
+            return Err(
+                entry.wrong("when", "twins are there from the beginning and against nobody in particular")
+            );
+        }
+        return Ok(());
+    }
+    when.fault().map_or(Ok(()), |text| Err(entry.wrong("when", text)))?;
+    let spec = AttackSpec { name: attack, when, against: against.into_iter().map(Place).collect() };
+    Liar::of(place, std::slice::from_ref(&spec)).map_err(|text| entry.wrong("attack", text))?;
+    match plan.liars.iter_mut().find(|(known, _)| *known == place) {
+        Some((_, specs)) => specs.push(spec),
+        None => plan.liars.push((place, vec![spec])),
+    }
+    Ok(())
+}
+
+fn expect(table: ExpectTable, context: &Context<'_>) -> Result<Expect, ScenarioError> {
+    let ExpectTable { safety, liveness, violates, acted, min_view, max_view, min_blocks, min_crashes } =
+        table;
+    if let (Some(least), Some(most)) = (min_view, max_view)
+        && least > most
+    {
+        return Err(context.in_section("expect", "min_view", "is above `max_view`"));
+    }
+    let given = Expect::default();
+    Ok(Expect {
+        safety: safety.unwrap_or(given.safety),
+        liveness: liveness.unwrap_or(given.liveness),
+        violates,
+        acted,
+        min_view,
+        max_view,
+        min_blocks,
+        min_crashes,
+    })
+}
