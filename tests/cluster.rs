@@ -245,7 +245,7 @@ async fn a_log_of_another_replica_is_refused_with_its_directory() {
 async fn a_replica_whose_ledger_is_gone_while_its_log_is_there_does_not_start() {
     let mut network = Network::create(4).await;
     network.start_all().await;
-    for _ in 0..4 {
+    for _ in 0..12 {
         network.order_some(1, 150).await;
     }
     network.stop(4).await;
