@@ -113,7 +113,7 @@ async fn case_95_a_block_is_in_the_ledgers_files_before_anybody_is_told_of_it() 
     let directory = network.ledger(3);
     let watcher = tokio::spawn(async move {
         let mut seen = Vec::new();
-        while seen.last().is_none_or(|height| *height < 20) {
+        while seen.len() <= 5 || seen.last().is_none_or(|height| *height < 20) {
             let changed = tokio::time::timeout(LIMIT, heights.changed()).await;
             changed.expect("blocks come in time").expect("the channel is there");
             let told = *heights.borrow_and_update();
