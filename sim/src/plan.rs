@@ -350,9 +350,10 @@ impl World {
     pub fn is_settled(&self) -> bool {
         let chain = self.checks.chain_len();
         self.checks.owed().next().is_none()
-            && self.bodies.iter().all(|body| {
-                !body.is_honest() || body.failed.is_some() || body.is_up() && body.store.last().0 == chain
-            })
+            && self
+                .bodies
+                .iter()
+                .all(|body| !body.is_honest() || body.is_up() && body.store.last().0 == chain)
     }
 
     fn check_joined(&mut self, healed: Time) {

@@ -763,7 +763,8 @@ impl World {
         }
     }
 
-    /// From here on the network delivers everything in time and the dead come back. Liars go on.
+    /// From here on the network delivers everything in time and the dead come back, also those
+    /// whose disk was full or failed to sync or to read. Liars go on.
     pub fn heal(&mut self) {
         self.healed = true;
         self.mend_disks();

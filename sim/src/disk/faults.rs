@@ -117,12 +117,19 @@ impl World {
         }
     }
 
-    /// Disks are as they should be from here on. What they have broken stays broken.
+    /// Disks are as they should be from here on. What they have broken stays broken; a replica that
+    /// only stopped, for a disk that was full or failed, is started again by its operator, and must
+    /// find what it had promised.
     pub(crate) fn mend_disks(&mut self) {
         for body in &mut self.bodies {
+            if !body.damaged {
+                body.failed = None;
+                body.suspect_disk = false;
+            }
             body.disk.set_reads(Reads::Good);
             body.disk.set_capacity(None);
             body.disk.set_misdeed(None);
+            body.disk.set_fate(Fate::Good);
             body.slow_disk = Duration::ZERO;
         }
     }
