@@ -37,7 +37,7 @@ async fn four_replicas_order_what_each_of_them_accepts_into_one_chain() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn large_batches_go_through_the_worker_threads_and_commit_whole() {
+async fn large_batches_go_through_the_worker_threads_and_keep_their_order() {
     let mut network = Network::create(4).await;
     network.start_all().await;
     let mut receipts = Vec::new();
@@ -45,9 +45,7 @@ async fn large_batches_go_through_the_worker_threads_and_commit_whole() {
         receipts.push(network.submit(2, 1024).await);
     }
     let ids = network::committed(receipts).await;
-    // Each once, in one order everywhere. That it is the order of submission is not promised, and on
-    // an idle machine it is not so: a small batch overtakes a large one that is still being encoded.
-    network.agree_on(&ids).await;
+    assert_eq!(network.agree_on(&ids).await, ids, "one client, one replica: its order is kept");
     network.stop_all().await;
 }
 

@@ -123,6 +123,13 @@ impl Channel {
         Heard { channel: Arc::clone(self), peer: member.id, stream }
     }
 
+    /// Waits until the peer's vote stream is open: from then on it takes our streams.
+    pub(super) async fn until_heard(&self, peer: u32) {
+        let mut heard = self.heard.subscribe();
+        // The sender lives as long as the channel does.
+        let _open = heard.wait_for(|heard| heard.contains_key(&peer)).await;
+    }
+
     /// Hands a frame to whoever reads it, waiting while that is behind. False if nobody reads.
     pub(super) async fn deliver(&self, member: &Member, class: Class, frame: Bytes) -> bool {
         match class {

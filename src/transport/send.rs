@@ -48,6 +48,14 @@ pub(super) async fn run(
 async fn over(connection: &Connection, channel: &Channel, member: &Member, class: Class) {
     let mut backoff = Backoff::new(REOPEN_MIN, REOPEN_MAX);
     loop {
+        // The vote stream says that we have joined. A peer that has not would refuse the others, and
+        // what was written to them by then would be lost.
+        if class != Class::Votes {
+            tokio::select! {
+                () = channel.until_heard(member.id) => {}
+                _ = connection.closed() => return,
+            }
+        }
         let opened = tokio::time::Instant::now();
         // Only a refused stream is worth another attempt, and that is no error worth a log line:
         // the peer has not joined the channel yet, or says itself what it did not like.

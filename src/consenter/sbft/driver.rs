@@ -1,6 +1,7 @@
 //! The protocol task: one replica and one intake, stepped in one loop.
 
 mod envelopes;
+mod own;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -26,6 +27,8 @@ use crate::transport::Class;
 use crate::types::{CommittedBlock, Digest, Number, RequestId, Time, Verified};
 use crate::wire::repair::{self, Repair};
 use crate::wire::{MAX_CANDIDATES_PER_FETCH, record};
+pub(super) use own::Encoded;
+use own::OwnCandidates;
 
 /// Events taken at once.
 const EVENTS_AT_ONCE: usize = 256;
@@ -69,6 +72,7 @@ pub(super) struct Driver {
     stalled: VecDeque<Order>,
     /// Orders given to the intake and not answered yet, in order.
     answering: VecDeque<Order>,
+    own: OwnCandidates,
     outputs: Vec<Output>,
     intake_outputs: Vec<IntakeOutput>,
     released: Vec<Digest>,
@@ -136,6 +140,7 @@ impl Driver {
             waiters: HashMap::new(),
             stalled: VecDeque::new(),
             answering: VecDeque::new(),
+            own: OwnCandidates::default(),
             outputs,
             intake_outputs: Vec::new(),
             released: Vec::new(),
@@ -254,9 +259,7 @@ impl Driver {
                 self.charge((from, digest), permit);
                 Input::InvalidCandidate { from, digest, config_sequence }
             }
-            Event::Own { candidate, config_sequence } => {
-                return self.own_candidate(now, candidate, config_sequence);
-            }
+            Event::Own { sequence, encoded } => return self.encoded(now, sequence, encoded),
             Event::Wanted { from, digests } => Input::CandidatesWanted { from, digests },
             Event::Blocks { from, blocks } => Input::Blocks { from, blocks },
             Event::Durable(number) => {
@@ -264,7 +267,12 @@ impl Driver {
                 self.compact_due = self.log_bytes >= self.compact_bytes;
                 Input::BlocksDurable(number)
             }
-            Event::Link { peer, up } => Input::Link { peer, up },
+            Event::Link { peer, up } => {
+                for candidate in self.own.link(peer, up) {
+                    self.shared.send(peer, Class::Bulk, candidate.encoding.clone());
+                }
+                Input::Link { peer, up }
+            }
             Event::Revalidated { id, config_sequence, valid } => {
                 let input = IntakeInput::Revalidated { id, config_sequence, valid };
                 return self.intake.step(now, input, &mut self.intake_outputs);
@@ -344,6 +352,9 @@ impl Driver {
             }
             Output::Release { origin, digest } => {
                 self.permits.remove(&(origin, digest));
+                if origin == shared.members.me {
+                    self.own.release(&digest);
+                }
                 self.released.push(digest);
             }
             Output::Accuse(offence) => self.notes.accuse(shared, &offence),

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::super::{ConsenterSupport, Health, NotCommitted};
+use super::driver::Encoded;
 use super::members::Members;
 use super::reach::Reach;
 use crate::intake::{Envelope, IntakeProbe};
@@ -69,8 +70,8 @@ pub(super) enum Event {
     },
     /// A candidate found invalid.
     Invalid { from: Place, digest: Digest, config_sequence: u64, permit: Option<Permit> },
-    /// A batch of this replica's intake became a candidate.
-    Own { candidate: Arc<Candidate>, config_sequence: u64 },
+    /// A batch of this replica's intake became a candidate; none if it cannot be one.
+    Own { sequence: u64, encoded: Encoded },
     /// A peer asks for candidates.
     Wanted { from: Place, digests: Vec<Digest> },
     /// Fetched blocks found good.

@@ -11,10 +11,11 @@ use super::super::super::NotCommitted;
 use super::super::rules::vouch_own;
 use super::super::shared::{Event, Order, Shared, offload};
 use super::Driver;
+use super::own::Encoded;
 use crate::intake::{Batch, IntakeInput, IntakeOutput};
 use crate::pbft::Input;
 use crate::transport::Class;
-use crate::types::{Candidate, Number, RequestId, Time};
+use crate::types::{Candidate, Number, Place, RequestId, Time};
 use crate::wire::candidate;
 use crate::wire::envelope::Parsed;
 
@@ -99,44 +100,47 @@ impl Driver {
     fn cut(&mut self, now: Time, batch: Batch) {
         let shared = &self.shared;
         let me = shared.members.me;
-        let config_sequence = batch.config_sequence;
+        let Batch { sequence, config_sequence, .. } = batch;
         self.meters.filled.record(batch.waited);
+        self.own.cut(sequence);
         if batch.envelopes.iter().map(Bytes::len).sum::<usize>() <= LARGE_BATCH {
-            match candidate::encode(me, batch.sequence, batch.envelopes) {
-                Ok(candidate) => self.own_candidate(now, Arc::new(candidate), config_sequence),
-                Err(error) => cannot_encode(shared, &error),
-            }
-            return;
+            let encoded = encode(shared, me, sequence, batch.envelopes);
+            return self.encoded(now, sequence, encoded.map(|candidate| (candidate, config_sequence)));
         }
         let (context, events) = (shared.clone(), self.outlets.events.clone());
         shared.spawn(async move {
-            let encoded = offload(move || candidate::encode(me, batch.sequence, batch.envelopes)).await;
-            match encoded {
-                Some(Ok(candidate)) => {
-                    let candidate = Arc::new(candidate);
-                    // The protocol task has ended when nobody receives it.
-                    let _ended = events.send(Event::Own { candidate, config_sequence }).await;
-                }
-                Some(Err(error)) => cannot_encode(&context, &error),
-                None => {}
-            }
+            let encoded = offload(move || encode(&context, me, sequence, batch.envelopes)).await.flatten();
+            let encoded = encoded.map(|candidate| (candidate, config_sequence));
+            // The protocol task has ended when nobody receives it.
+            let _ended = events.send(Event::Own { sequence, encoded }).await;
         });
     }
 
-    /// Gives a candidate of this replica to the core, and sends it to all others.
-    pub(super) fn own_candidate(&mut self, now: Time, candidate: Arc<Candidate>, config_sequence: u64) {
-        let input = IntakeInput::Own { sequence: candidate.sequence, digest: candidate.digest };
-        self.intake.step(now, input, &mut self.intake_outputs);
-        self.shared.send_all(Class::Bulk, &candidate.encoding);
-        let candidate = vouch_own(candidate, config_sequence);
-        let input = Input::Candidate { from: self.shared.members.me, candidate, config_sequence };
-        self.replica.step(now, input, &mut self.outputs);
+    /// Gives the candidates of this replica whose turn it is to the core, and sends them to all others.
+    pub(super) fn encoded(&mut self, now: Time, sequence: u64, encoded: Encoded) {
+        for (candidate, config_sequence) in self.own.encoded(sequence, encoded) {
+            let input = IntakeInput::Own { sequence: candidate.sequence, digest: candidate.digest };
+            self.intake.step(now, input, &mut self.intake_outputs);
+            for peer in self.own.linked() {
+                self.shared.send(peer, Class::Bulk, candidate.encoding.clone());
+            }
+            let candidate = vouch_own(candidate, config_sequence);
+            let input = Input::Candidate { from: self.shared.members.me, candidate, config_sequence };
+            self.replica.step(now, input, &mut self.outputs);
+        }
     }
 }
 
-fn cannot_encode(shared: &Shared, error: &candidate::CandidateError) {
-    // `order` takes only what a candidate can hold, so this is a fault of this program.
-    tracing::error!(channel = shared.channel(), %error, "a batch of accepted envelopes makes no candidate");
+fn encode(shared: &Shared, me: Place, sequence: u64, envelopes: Vec<Bytes>) -> Option<Arc<Candidate>> {
+    match candidate::encode(me, sequence, envelopes) {
+        Ok(candidate) => Some(Arc::new(candidate)),
+        Err(error) => {
+            // `order` takes only what a candidate can hold, so this is a fault of this program.
+            let channel = shared.channel();
+            tracing::error!(channel, %error, "a batch of accepted envelopes makes no candidate");
+            None
+        }
+    }
 }
 
 /// Runs the filters over envelopes of the pool again.

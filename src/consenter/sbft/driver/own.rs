@@ -1,0 +1,118 @@
+//! This replica's candidates on their way to the others: in the order they were cut, on every link.
+//!
+//! A client's envelopes keep their order as long as their replica's candidates do. Two things would
+//! break it. A small batch is encoded at once, a large one on the worker threads: so each waits until
+//! those before it are encoded. And what is sent before a link is up, or is under way when it breaks,
+//! is lost while what follows arrives: so when a link comes up, all that is outstanding goes out again
+//! on it, oldest first, and nothing does before. (The others know a candidate that they hold already by
+//! its digest.)
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use crate::types::{Candidate, Digest, Place};
+
+/// A candidate and the config sequence that its envelopes were filtered under; none if the batch can
+/// be no candidate.
+pub(in super::super) type Encoded = Option<(Arc<Candidate>, u64)>;
+
+/// Own candidates that the core has not released yet.
+#[derive(Debug, Default)]
+pub(super) struct OwnCandidates {
+    /// Batches by sequence, oldest first, until they and all before them are encoded.
+    encoding: VecDeque<(u64, Option<Encoded>)>,
+    /// By sequence; as many as the intake cuts at once, so few.
+    outstanding: BTreeMap<u64, Arc<Candidate>>,
+    /// Who has heard everything that is outstanding.
+    linked: BTreeSet<Place>,
+}
+
+impl OwnCandidates {
+    /// The intake has cut the batch of this sequence.
+    pub(super) fn cut(&mut self, sequence: u64) {
+        self.encoding.push_back((sequence, None));
+    }
+
+    /// The batch is encoded; gives the candidates that may go out now, in order.
+    pub(super) fn encoded(&mut self, sequence: u64, encoded: Encoded) -> Vec<(Arc<Candidate>, u64)> {
+        if let Some((_, slot)) = self.encoding.iter_mut().find(|(cut, _)| *cut == sequence) {
+            *slot = Some(encoded);
+        }
+        let mut next = Vec::new();
+        while self.encoding.front().is_some_and(|(_, encoded)| encoded.is_some()) {
+            if let Some((sequence, Some(Some((candidate, config_sequence))))) = self.encoding.pop_front() {
+                self.outstanding.insert(sequence, candidate.clone());
+                next.push((candidate, config_sequence));
+            }
+        }
+        next
+    }
+
+    /// Whom to send a new candidate to; the others get it when their link comes up.
+    pub(super) fn linked(&self) -> impl Iterator<Item = Place> + '_ {
+        self.linked.iter().copied()
+    }
+
+    /// A link came up or went down; gives what to send on it now, in order.
+    pub(super) fn link(&mut self, peer: Place, up: bool) -> Vec<Arc<Candidate>> {
+        if !up {
+            self.linked.remove(&peer);
+            return Vec::new();
+        }
+        self.linked.insert(peer);
+        self.outstanding.values().cloned().collect()
+    }
+
+    /// The core has let go of an own candidate.
+    pub(super) fn release(&mut self, digest: &Digest) {
+        self.outstanding.retain(|_, candidate| candidate.digest != *digest);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+
+    fn candidate(sequence: u64) -> Encoded {
+        let envelope = Bytes::from(vec![0x0a, 1, sequence as u8, 0x12, 1, 7]); // a payload and a signature
+        let encoded = crate::wire::candidate::encode(Place(1), sequence, vec![envelope]);
+        Some((Arc::new(encoded.expect("a batch of one")), 0))
+    }
+
+    fn sequences(candidates: impl IntoIterator<Item = Arc<Candidate>>) -> Vec<u64> {
+        candidates.into_iter().map(|candidate| candidate.sequence).collect()
+    }
+
+    fn ready(candidates: Vec<(Arc<Candidate>, u64)>) -> Vec<u64> {
+        sequences(candidates.into_iter().map(|(candidate, _)| candidate))
+    }
+
+    #[test]
+    fn a_small_batch_does_not_overtake_a_large_one_that_is_still_being_encoded() {
+        let mut own = OwnCandidates::default();
+        for sequence in 0..4 {
+            own.cut(sequence);
+        }
+        assert!(own.encoded(1, candidate(1)).is_empty());
+        assert_eq!(ready(own.encoded(0, candidate(0))), [0, 1]);
+        assert!(own.encoded(3, candidate(3)).is_empty());
+        assert_eq!(ready(own.encoded(2, None)), [3], "what can be no candidate holds nobody up");
+    }
+
+    #[test]
+    fn a_link_that_comes_up_carries_what_is_outstanding_first_and_in_order() {
+        let mut own = OwnCandidates::default();
+        assert!(own.link(Place(0), true).is_empty());
+        for sequence in 0..3 {
+            own.cut(sequence);
+            own.encoded(sequence, candidate(sequence));
+        }
+        assert_eq!(own.linked().collect::<Vec<_>>(), [Place(0)]);
+        let (first, _) = candidate(0).expect("made above");
+        own.release(&first.digest);
+        assert_eq!(sequences(own.link(Place(3), true)), [1, 2]);
+        own.link(Place(0), false);
+        assert_eq!(own.linked().collect::<Vec<_>>(), [Place(3)]);
+    }
+}
