@@ -74,10 +74,20 @@ mod tests {
     use super::*;
     use bytes::Bytes;
 
+    /// Only its name and sequence matter here.
     fn candidate(sequence: u64) -> Encoded {
-        let envelope = Bytes::from(vec![0x0a, 1, sequence as u8, 0x12, 1, 7]); // a payload and a signature
-        let encoded = crate::wire::candidate::encode(Place(1), sequence, vec![envelope]);
-        Some((Arc::new(encoded.expect("a batch of one")), 0))
+        let candidate = Candidate {
+            origin: Place(1),
+            sequence,
+            digest: Digest([sequence as u8; 32]),
+            encoding: Bytes::new(),
+            envelopes: Vec::new(),
+            ids: Vec::new(),
+            sizes: Vec::new(),
+            data_hash: Digest([0; 32]),
+            is_config: false,
+        };
+        Some((Arc::new(candidate), 0))
     }
 
     fn sequences(candidates: impl IntoIterator<Item = Arc<Candidate>>) -> Vec<u64> {
