@@ -19,7 +19,7 @@ use prost::Message as _;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info};
 
-use crate::channel_config::{ChannelConfig, ConfigError};
+use crate::channel_config::{ChannelConfig, ConfigError, Consensus};
 use crate::consenter::sbft::{SbftConsenter, SbftOptions};
 use crate::consenter::solo::SoloConsenter;
 use crate::consenter::{Consenter, Health};
@@ -187,6 +187,11 @@ impl Node {
         let data = DataDir::open(&config.data_dir)?;
         let grpc = bind("clients (listen.grpc)", config.listen.grpc)?;
         let ops = bind("operations (listen.ops)", config.listen.ops)?;
+        let window = match &channel.consensus {
+            Consensus::Sbft(options) => options.window,
+            Consensus::Solo => 1,
+        };
+        let max_count = channel.batch.max_message_count;
         let transport = Arc::new(Transport::start(TransportConfig {
             listen: config.listen.quic,
             certificate_der: identity.cluster_certificate,
@@ -197,7 +202,8 @@ impl Node {
                 socket_buffer: config.cluster.socket_buffer_bytes,
                 ..Tuning::default()
             }
-            .with_room_for(channel.batch.absolute_max_bytes, channel.batch.max_message_count),
+            .with_room_for(channel.batch.absolute_max_bytes, max_count)
+            .with_room_for_views(channel.consenters.len(), window, max_count),
         })?);
         let sbft = SbftOptions {
             pool_bytes: config.storage.pool_bytes,

@@ -17,6 +17,7 @@ use sbft::pbft::Config;
 use sbft::proto::common;
 use sbft::types::{Candidate, Digest, Place, RequestId, Verified};
 use sbft::wire;
+use sbft::wire::candidate::digest;
 
 use crate::channel::{Filters, NAME, Signatures};
 
@@ -92,7 +93,7 @@ impl Workload {
                 let encoding = candidate.encoding.clone();
                 let Filters { processor, limits } = &*self.filters;
                 let Judged { digest, verdict, .. } =
-                    rules::judge_candidate(encoding.clone(), limits, None, n, processor)?;
+                    rules::judge_candidate(digest(&encoding), encoding.clone(), limits, None, n, processor)?;
                 let verdict = verdict.ok().map(|(candidate, _)| candidate);
                 if digest != candidate.digest {
                     return None; // a receiver would know it by another name

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
+use crate::pbft::message::MAX_CANDIDATES;
+
 /// What [`Transport::start`](super::Transport::start) needs.
 pub struct TransportConfig {
     /// UDP address to listen on; port 0 lets the system choose.
@@ -113,8 +115,30 @@ impl Tuning {
         }
         self
     }
+
+    /// The same, with room for the new-views of `n` replicas whose proposals, at most `window` of them
+    /// under way, name up to `max_count` candidates: if they did not fit into a frame, no view could
+    /// ever follow another.
+    #[must_use]
+    pub fn with_room_for_views(mut self, n: usize, window: u64, max_count: u32) -> Self {
+        let names = (max_count as usize).min(MAX_CANDIDATES);
+        let window = usize::try_from(window).unwrap_or(usize::MAX);
+        let certificate = (names * NAME_BYTES + n * SIGNATURE_BYTES).saturating_add(CERTIFICATE_OVERHEAD);
+        let frame = certificate.saturating_mul(window.saturating_add(1)).saturating_mul(n);
+        // The length of a frame has four bytes.
+        let frame = frame.min(u32::MAX as usize);
+        self.votes.max_frame = self.votes.max_frame.max(frame);
+        self.votes.queue_bytes = self.votes.queue_bytes.max(frame.saturating_mul(2));
+        self
+    }
 }
 
+/// A candidate's name in a proposal, bytes, at most: origin, digest, and their fields.
+const NAME_BYTES: usize = 40;
+/// A signature in a certificate, bytes, at most, with whose it is and the fields.
+const SIGNATURE_BYTES: usize = 80;
+/// The header and all else of a certificate, bytes, at most.
+const CERTIFICATE_OVERHEAD: usize = 512;
 /// Field numbers and lengths around one envelope's payload and signature, bytes, at most.
 const ENVELOPE_OVERHEAD: usize = 24;
 /// Header and metadata of a block of 256 consenters, bytes, at most, and some room.

@@ -546,6 +546,16 @@ fn tuning_that_cannot_work_is_refused() {
 }
 
 #[test]
+fn the_largest_new_view_of_a_channel_fits_into_a_frame() {
+    assert_eq!(Tuning::default().with_room_for_views(4, 10, 500), Tuning::default());
+    let wide = Tuning::default().with_room_for_views(16, 100, 500);
+    // q view-changes, each with a certificate of q signatures and 500 names for each number.
+    assert!(wide.votes.max_frame >= 11 * 100 * (500 * 38 + 11 * 70));
+    assert!(wide.votes.queue_bytes > wide.votes.max_frame);
+    assert!(Tuning::default().with_room_for_views(256, 256, u32::MAX).votes.max_frame <= u32::MAX as usize);
+}
+
+#[test]
 fn a_channels_largest_batch_fits_into_a_frame() {
     let roomy = Tuning::default().with_room_for(100 << 20, 500);
     assert!(roomy.bulk.max_frame > 100 << 20 && roomy.repair.max_frame > 100 << 20);

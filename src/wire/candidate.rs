@@ -94,6 +94,11 @@ pub fn encode(origin: Place, sequence: u64, envelopes: Vec<Bytes>) -> Result<Can
 /// Reads a candidate. The envelopes' form is checked and their identities computed; their
 /// signatures are not looked at.
 pub fn decode(encoding: Bytes, limits: &Limits) -> Result<Candidate, CandidateError> {
+    decode_named(digest(&encoding), encoding, limits)
+}
+
+/// The same, for who knows the digest of the encoding already: hashing is much of the work.
+pub fn decode_named(digest: Digest, encoding: Bytes, limits: &Limits) -> Result<Candidate, CandidateError> {
     let mut cursor = Cursor::new(&encoding);
     let (mut origin, mut sequence) = (0, 0);
     let mut envelopes: Vec<Bytes> = Vec::new();
@@ -131,7 +136,7 @@ pub fn decode(encoding: Bytes, limits: &Limits) -> Result<Candidate, CandidateEr
             value => sequence = value,
         }
     }
-    finish(encoding, Place(origin), sequence, envelopes, limits)
+    finish(digest, encoding, Place(origin), sequence, envelopes, limits)
 }
 
 /// The name of the candidate with this encoding.
@@ -140,6 +145,7 @@ pub fn digest(encoding: &[u8]) -> Digest {
 }
 
 fn finish(
+    digest: Digest,
     encoding: Bytes,
     origin: Place,
     sequence: u64,
@@ -168,7 +174,6 @@ fn finish(
         return Err(CandidateError::TooLarge { bytes, max: limits.max_bytes });
     }
     let data_hash = data_hash(&envelopes);
-    let digest = digest(&encoding);
     Ok(Candidate { origin, sequence, digest, encoding, envelopes, ids, sizes, data_hash, is_config })
 }
 

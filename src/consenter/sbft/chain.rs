@@ -20,6 +20,7 @@ use super::reach::Reach;
 use super::repair::Asked;
 use super::rules::accepted;
 use super::shared::{BLOCK_JOBS, EVENTS, Event, LOG_JOBS, ORDERS, Order, PROMISES, Shared, Snapshot};
+use super::verdicts::Verdicts;
 use super::{blocks, log, receive, release, repair};
 use crate::intake::{Intake, IntakeConfig, IntakeProbe};
 use crate::pbft::{Probe, Replica, Role};
@@ -79,6 +80,7 @@ impl SbftChain {
             link: link.sender(),
             reach: Reach::new(rules.n, rules.me, rules.role == Role::Voter, rules.status_interval),
             checker: checker(&config, rules.domain),
+            verdicts: Verdicts::default(),
             era: rules.domain.era,
             limits: Limits {
                 max_count: rules.max_message_count as usize,
@@ -132,7 +134,7 @@ impl SbftChain {
         let Parts { mut link, recovered, options, orders, events } = parts;
         let Recovered { log, epoch, records, tip, config, intake } = recovered;
         let shared = &self.shared;
-        let (outstanding, window) = (config.outstanding, config.window);
+        let (outstanding, window, interval) = (config.outstanding, config.window, config.status_interval);
         let (log_jobs, log_jobs_in) = mpsc::channel(LOG_JOBS);
         let (promises, promises_in) = mpsc::channel(PROMISES);
         let (block_jobs, block_jobs_in) = mpsc::channel(BLOCK_JOBS);
@@ -155,7 +157,7 @@ impl SbftChain {
             }
         }
         let ChannelLink { votes, repair, events: links, .. } = link;
-        receive::votes(shared, votes, &self.events);
+        receive::votes(shared, votes, interval, &self.events);
         repair::inbox(shared, repair, &asked, &self.events);
         shared.spawn(receive::links(shared.clone(), links, self.events.clone()));
 

@@ -262,6 +262,10 @@ impl Driver {
             Event::Own { sequence, encoded } => return self.encoded(now, sequence, encoded),
             Event::Wanted { from, digests } => Input::CandidatesWanted { from, digests },
             Event::Blocks { from, blocks } => Input::Blocks { from, blocks },
+            Event::Repaired { event, room } => {
+                self.event(now, *event);
+                return drop(room);
+            }
             Event::Durable(number) => {
                 self.durable = number;
                 self.compact_due = self.log_bytes >= self.compact_bytes;

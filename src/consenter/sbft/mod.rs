@@ -27,6 +27,7 @@ mod release;
 mod repair;
 pub mod rules;
 mod shared;
+mod verdicts;
 
 use std::sync::Arc;
 use std::time::Duration;

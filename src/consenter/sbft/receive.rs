@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{Semaphore, mpsc};
+use tokio::time::Instant;
 
 use super::rules::{Judged, judge_candidate, validate};
 use super::shared::{Event, Permit, Shared, offload};
@@ -13,6 +14,7 @@ use crate::metrics;
 use crate::pbft::message::Message;
 use crate::transport::{Inbox, LinkEvent, PeerInbox};
 use crate::types::{Candidate, Digest, Place};
+use crate::wire::candidate;
 use crate::wire::checker::Rejection;
 
 /// Longer frames are view changes and new views, with many signatures: they are checked on the
@@ -25,15 +27,26 @@ const SMALL_CANDIDATE: usize = 8 << 10;
 /// none, except around a change of configuration.
 pub(super) const PENALTY: Duration = Duration::from_millis(200);
 
+/// Statuses of one peer within one status interval that the core is told of. An honest replica sends
+/// one, and another when something changes; they cost nothing to make, and a step of the core to hear.
+const STATUSES_PER_INTERVAL: u32 = 16;
+
 /// Starts a task for the votes of each peer. While one is behind, its stream is not read.
-pub(super) fn votes(shared: &Arc<Shared>, inbox: Inbox, events: &mpsc::Sender<Event>) {
+pub(super) fn votes(shared: &Arc<Shared>, inbox: Inbox, interval: Duration, events: &mpsc::Sender<Event>) {
     for frames in inbox.split(&shared.members.peer_ids()) {
         let Some(from) = shared.members.place(frames.peer()) else { continue };
-        shared.spawn(peer_votes(shared.clone(), from, frames, events.clone()));
+        let statuses = Ration::new(interval, STATUSES_PER_INTERVAL);
+        shared.spawn(peer_votes(shared.clone(), from, frames, statuses, events.clone()));
     }
 }
 
-async fn peer_votes(shared: Arc<Shared>, from: Place, mut frames: PeerInbox, events: mpsc::Sender<Event>) {
+async fn peer_votes(
+    shared: Arc<Shared>,
+    from: Place,
+    mut frames: PeerInbox,
+    mut statuses: Ration,
+    events: mpsc::Sender<Event>,
+) {
     while let Some(frame) = frames.recv().await {
         shared.reach.heard(from);
         let verdict = if frame.len() > LONG_FRAME {
@@ -57,6 +70,10 @@ async fn peer_votes(shared: Arc<Shared>, from: Place, mut frames: PeerInbox, eve
             }
         };
         if let Message::Status(status) = message.get() {
+            if !statuses.allow() {
+                refused(&shared, from, "too many statuses");
+                continue;
+            }
             shared.heard_status(from, status);
         }
         if events.send(Event::Message { from, message }).await.is_err() {
@@ -137,7 +154,22 @@ pub(super) async fn judge(
     let is_small = encoding.len() <= SMALL_CANDIDATE;
     let judge = move || {
         let processor = context.support.processor();
-        judge_candidate(encoding, &context.limits, origin, context.members.n(), &processor)
+        let digest = candidate::digest(&encoding);
+        let config_sequence = processor.sequence();
+        if let Some(known) = context.verdicts.valid(&digest, config_sequence) {
+            let is_theirs = origin.is_none_or(|origin| known.get().origin == origin);
+            return is_theirs.then_some(Judged {
+                digest,
+                config_sequence,
+                verdict: Ok((known, config_sequence)),
+            });
+        }
+        let judged =
+            judge_candidate(digest, encoding, &context.limits, origin, context.members.n(), &processor)?;
+        if let Ok((candidate, config_sequence)) = &judged.verdict {
+            context.verdicts.remember(candidate, *config_sequence);
+        }
+        Some(judged)
     };
     let judged = if is_small { Some(judge()) } else { offload(judge).await };
     let (channel, peer) = (shared.channel(), shared.members.id(from));
@@ -187,3 +219,40 @@ pub(super) fn refused(shared: &Shared, from: Place, reason: &'static str) {
 
 /// Names what a candidate is charged to.
 pub(super) type Charge = (Place, Digest);
+
+/// Limits what a peer may ask or say for free.
+pub(super) struct Ration {
+    interval: Duration,
+    most: u32,
+    since: Instant,
+    count: u32,
+}
+
+impl Ration {
+    /// At most `most` within each `interval`.
+    pub(super) fn new(interval: Duration, most: u32) -> Self {
+        Self { interval, most, since: Instant::now(), count: 0 }
+    }
+
+    /// One more; false if that is too many.
+    pub(super) fn allow(&mut self) -> bool {
+        if self.since.elapsed() >= self.interval {
+            (self.since, self.count) = (Instant::now(), 0);
+        }
+        self.count = self.count.saturating_add(1);
+        self.count <= self.most
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ration_is_full_again_after_its_interval() {
+        let mut ration = Ration::new(Duration::from_secs(3600), 3);
+        assert_eq!((0..10).filter(|_| ration.allow()).count(), 3);
+        ration.interval = Duration::ZERO; // over at once
+        assert!((0..10).all(|_| ration.allow()));
+    }
+}

@@ -6,10 +6,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use rayon::prelude::*;
-use tokio::sync::mpsc;
-use tokio::time::Instant;
+use tokio::sync::{Semaphore, mpsc};
 
-use super::receive::{PENALTY, Untold, judge, refused};
+use super::receive::{PENALTY, Ration, Untold, judge, refused};
 use super::rules::check_block;
 use super::shared::{Event, Shared, offload};
 use crate::transport::{Class, Inbox, PeerInbox};
@@ -23,6 +22,10 @@ const ANSWER_BYTES: usize = 4 << 20;
 const SERVED_PER_SECOND: u64 = 64 << 20;
 /// Questions of one peer that are answered in a second.
 const QUESTIONS_PER_SECOND: u32 = 200;
+
+/// Bytes (in KiB) of one peer's answers, asked for or not, that may wait for the protocol task: a liar
+/// must not fill the memory while a disk makes that task wait. One frame always fits.
+const ROOM_KIB: u32 = 64 << 10;
 
 /// Fetches of blocks that were sent and not answered, by place: blocks that nobody asked for are
 /// not worth checking.
@@ -68,9 +71,11 @@ async fn peer_frames(
     asked: Arc<Asked>,
     events: mpsc::Sender<Event>,
 ) {
-    let mut questions = Questions { since: Instant::now(), count: 0 };
+    let mut questions = Ration::new(Duration::from_secs(1), QUESTIONS_PER_SECOND);
+    let room = Arc::new(Semaphore::new(ROOM_KIB as usize));
     while let Some(frame) = frames.recv().await {
         shared.reach.heard(from);
+        let kib = u32::try_from(frame.len() >> 10).unwrap_or(u32::MAX).clamp(1, ROOM_KIB);
         let event = match repair::decode(frame) {
             Err(error) => {
                 tracing::debug!(channel = shared.channel(), peer = %shared.members.id(from), %error, "repair refused");
@@ -107,7 +112,10 @@ async fn peer_frames(
             }
         };
         let penalty = matches!(event, Event::Invalid { .. });
-        if events.send(event).await.is_err() {
+        // The semaphore is never closed.
+        let Ok(room) = room.clone().acquire_many_owned(kib).await else { return };
+        let event = Box::new(event);
+        if events.send(Event::Repaired { event, room }).await.is_err() {
             return;
         }
         if penalty {
@@ -169,20 +177,4 @@ async fn serve(shared: &Arc<Shared>, from: Place, first: Number, last: Number) {
     tracing::debug!(channel, %peer, %first, blocks = blocks.len(), bytes, "serving blocks");
     shared.send(from, Class::Repair, repair::encode(&Repair::Blocks(blocks)));
     tokio::time::sleep(Duration::from_micros(bytes as u64 * 1_000_000 / SERVED_PER_SECOND)).await;
-}
-
-/// Limits a peer's questions.
-struct Questions {
-    since: Instant,
-    count: u32,
-}
-
-impl Questions {
-    fn allow(&mut self) -> bool {
-        if self.since.elapsed() >= Duration::from_secs(1) {
-            (self.since, self.count) = (Instant::now(), 0);
-        }
-        self.count += 1;
-        self.count <= QUESTIONS_PER_SECOND
-    }
 }

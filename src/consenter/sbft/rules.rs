@@ -33,18 +33,18 @@ pub struct Judged {
     pub verdict: Result<(Verified<Arc<Candidate>>, u64), String>,
 }
 
-/// Decodes and validates a candidate. `origin` is who must have cut it, if the stream says so;
-/// `None` if it is another's, which says nothing about the candidate.
+/// Decodes and validates a candidate with this digest. `origin` is who must have cut it, if the
+/// stream says so; `None` if it is another's, which says nothing about the candidate.
 pub fn judge_candidate(
+    digest: Digest,
     encoding: Bytes,
     limits: &Limits,
     origin: Option<Place>,
     n: usize,
     processor: &Processor,
 ) -> Option<Judged> {
-    let digest = candidate::digest(&encoding);
     let config_sequence = processor.sequence();
-    let verdict = match candidate::decode(encoding, limits) {
+    let verdict = match candidate::decode_named(digest, encoding, limits) {
         Ok(candidate) if origin.is_some_and(|origin| candidate.origin != origin) => return None,
         Ok(candidate) if candidate.origin.index() >= n => {
             Err(format!("its origin {} is no replica of this channel", candidate.origin))

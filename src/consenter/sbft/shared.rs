@@ -12,6 +12,7 @@ use super::super::{ConsenterSupport, Health, NotCommitted};
 use super::driver::Encoded;
 use super::members::Members;
 use super::reach::Reach;
+use super::verdicts::Verdicts;
 use crate::intake::{Envelope, IntakeProbe};
 use crate::pbft::message::{Message, Status};
 use crate::pbft::{Probe, Role};
@@ -38,6 +39,7 @@ pub(super) struct Shared {
     pub(super) members: Members,
     pub(super) reach: Reach,
     pub(super) checker: Checker<KeyRing>,
+    pub(super) verdicts: Verdicts,
     pub(super) era: Era,
     pub(super) limits: Limits,
     pub(super) role: Role,
@@ -76,6 +78,8 @@ pub(super) enum Event {
     Wanted { from: Place, digests: Vec<Digest> },
     /// Fetched blocks found good.
     Blocks { from: Place, blocks: Vec<Verified<Arc<CommittedBlock>>> },
+    /// What came over a repair stream, and the room that it takes until it is dealt with.
+    Repaired { event: Box<Self>, room: Permit },
     /// The block store is durable up to here.
     Durable(Number),
     /// A link came up or went down.
@@ -86,7 +90,8 @@ pub(super) enum Event {
     Watch { id: RequestId, reply: oneshot::Sender<Result<Number, NotCommitted>> },
 }
 
-/// Room for one candidate of an origin; dropping it lets the next one in.
+/// Room for one candidate of an origin, or for bytes on a repair stream; dropping it lets the next
+/// in.
 pub(super) type Permit = tokio::sync::OwnedSemaphorePermit;
 
 /// An envelope on its way into the pool.
