@@ -13,6 +13,7 @@ mod liveness;
 mod load;
 mod names;
 mod promises;
+mod rot;
 mod seen;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -39,6 +40,7 @@ pub use liveness::Bound;
 use load::Load;
 pub use names::{CHECKS, Check, invariant_of};
 use promises::{Promises, Slot};
+pub(crate) use rot::{Files, rot_noticed, rotted};
 pub use seen::{SOMETIMES, Seen, Sometimes};
 
 type Verdict = Result<(), Violation>;

@@ -9,7 +9,10 @@ use sbft::proto::{common, msp};
 use sbft::wire::envelope::Parsed;
 
 use crate::channel::Signatures;
-use crate::workload::{index_in, payload};
+use crate::workload::{index_in, padded_payload};
+
+/// What a signature adds to an envelope, more or less: those of ECDSA differ by a byte or two.
+const SIGNATURE: u64 = 76;
 
 /// One client: its identity as envelopes carry it, and its key.
 struct Client {
@@ -48,10 +51,10 @@ impl Client {
     }
 }
 
-/// Envelope `index`, really signed.
-pub(crate) fn signed(signatures: Signatures, index: u64, variant: u8) -> Bytes {
+/// Envelope `index`, really signed, of about `size` bytes if it is not larger anyway.
+pub(crate) fn signed(signatures: Signatures, index: u64, variant: u8, size: u64) -> Bytes {
     let client = Client::of(signatures);
-    let payload = payload(index, variant, &client.creator);
+    let payload = padded_payload(index, variant, &client.creator, size.saturating_sub(SIGNATURE));
     let signature = client.key.sign(&payload).expect("a key in memory signs");
     common::Envelope { payload, signature }.encode_to_vec().into()
 }

@@ -63,6 +63,8 @@ pub enum Purpose {
     Drift,
     /// How the bytes of a fuzz corpus are changed.
     Mutation,
+    /// How large an envelope is.
+    Size,
 }
 
 /// The source of all draws of one run.

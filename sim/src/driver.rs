@@ -17,7 +17,8 @@ use sbft::plant::Plant;
 use sbft::types::{Number, Time};
 use sbft::wire;
 
-use crate::disk::{BlockStore, Log};
+use crate::checks;
+use crate::disk::{BlockStore, Log, add_wrongs};
 use crate::draw::Purpose;
 use crate::network::{Label, Packet, Ticket, label};
 use crate::plan::{CrashAt, Moment};
@@ -58,9 +59,14 @@ impl World {
             Err(reason) => {
                 let verdict = self.checks.refused(&self.bodies[body], &reason);
                 self.fail(verdict);
-                return self.stop(body, reason);
+                self.bodies[body].fate.refused.push(reason.clone());
+                return self.stay_down(body, reason);
             }
         };
+        if let Err(violation) = checks::rot_noticed(state) {
+            return self.fail(Err(violation));
+        }
+        let state = &mut self.bodies[body];
         state.marked_new = false;
         state.role = role;
         config.role = state.role.clone();
@@ -133,8 +139,12 @@ impl World {
         state.log.down(state.syncing.take(), &mut dice);
         state.store.down();
         state.disk.crash(&mut dice);
-        state.log.find();
-        state.store.find();
+        let torn = [state.log.find(), state.store.find()];
+        let torn = torn.into_iter().filter(|bytes| *bytes > 0).count() as u64;
+        if torn > 0 {
+            *self.toll.entry("torn-tail").or_default() += torn;
+        }
+        let state = &self.bodies[body];
         let records = (of.0 + state.log.len()).saturating_sub(of.1);
         let blocks = (of.2 + state.store.last().0 as usize).saturating_sub(of.3.0 as usize);
         self.trace.cause = self.trace.event(self.now, Some(body), || What::Crash {
@@ -163,6 +173,7 @@ impl World {
         self.crash(body);
         let (domain, n) = (self.settings.config.domain, self.settings.n);
         let state = &mut self.bodies[body];
+        add_wrongs(&mut self.toll, &state.disk);
         state.disk = MemoryDisk::new();
         state.log = Log::new(state.disk.clone(), domain, n).planted(self.settings.config.plants);
         state.store = BlockStore::new(state.disk.clone(), n);
@@ -170,6 +181,7 @@ impl World {
         // Whatever was wrong with the old disk is gone with it.
         let was_stopped = state.failed.take().is_some();
         state.damaged = false;
+        state.rotted = None;
         state.suspect_disk = false;
         state.slow_disk = Duration::ZERO;
         self.bodies[body].role = Role::Follower("its log is empty and nobody marked it as new".to_owned());
@@ -187,6 +199,11 @@ impl World {
     /// A body stops because its disk failed it, or does not start: it stays down until somebody
     /// gives it another disk.
     pub(crate) fn stop(&mut self, body: usize, reason: String) {
+        self.bodies[body].fate.stopped.push(reason.clone());
+        self.stay_down(body, reason);
+    }
+
+    fn stay_down(&mut self, body: usize, reason: String) {
         self.trace.event(self.now, Some(body), || What::Stopped { reason: reason.clone() });
         self.check_stop(body, &reason);
         let state = &mut self.bodies[body];
@@ -356,7 +373,7 @@ impl World {
         let number = state.store.last();
         let incarnation = state.incarnation;
         let key = [body as u64, u64::from(incarnation), number.0];
-        let delay = self.draws.duration(Purpose::BlockSync, &key, low, high) + self.bodies[body].slow_disk;
+        let delay = self.draws.duration(Purpose::BlockSync, &key, low, high) + self.slow_disk(body);
         self.schedule(delay, Event::BlockSyncDone { body, incarnation, number });
     }
 
@@ -444,6 +461,15 @@ impl World {
         self.bodies[body].outbox.push_back((position, promise, self.trace.cause));
     }
 
+    /// How much longer a sync takes than it should.
+    fn slow_disk(&mut self, body: usize) -> Duration {
+        let longer = self.bodies[body].slow_disk;
+        if !longer.is_zero() {
+            *self.toll.entry("slow-sync").or_default() += 1;
+        }
+        longer
+    }
+
     fn begin_sync(&mut self, body: usize) {
         let state = &mut self.bodies[body];
         if state.syncing.is_some() || state.log.unsynced() == 0 {
@@ -454,7 +480,7 @@ impl World {
         let incarnation = state.incarnation;
         let (low, high) = self.settings.sync;
         let key = [body as u64, u64::from(incarnation), position];
-        let delay = self.draws.duration(Purpose::Sync, &key, low, high) + self.bodies[body].slow_disk;
+        let delay = self.draws.duration(Purpose::Sync, &key, low, high) + self.slow_disk(body);
         self.schedule(delay, Event::SyncDone { body, incarnation, position });
     }
 

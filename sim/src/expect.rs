@@ -25,6 +25,16 @@ pub struct Expect {
     pub min_blocks: Option<u64>,
     /// How often honest replicas must have crashed at least.
     pub min_crashes: Option<u64>,
+    /// How often disks must have gone wrong at least, by what they did; see [`crate::disk::TOLL`].
+    pub disk: BTreeMap<String, u64>,
+    /// Replicas that must have stopped by themselves, each with a part of the reason it gives.
+    pub stopped: BTreeMap<u16, String>,
+    /// Replicas that must have refused to start, each with a part of the reason it gives.
+    pub refused: BTreeMap<u16, String>,
+    /// Replicas that must be down in the end.
+    pub down: Vec<u16>,
+    /// Replicas that must be up in the end, with the whole chain.
+    pub caught_up: Vec<u16>,
 }
 
 impl Default for Expect {
@@ -38,6 +48,11 @@ impl Default for Expect {
             max_view: None,
             min_blocks: None,
             min_crashes: None,
+            disk: BTreeMap::new(),
+            stopped: BTreeMap::new(),
+            refused: BTreeMap::new(),
+            down: Vec::new(),
+            caught_up: Vec::new(),
         }
     }
 }
@@ -75,10 +90,47 @@ impl Expect {
             let acted = report.attacks.get(attack).copied().unwrap_or(0);
             at_least(&format!("times that {attack} acted"), acted, Some(*wanted));
         }
+        for (what, wanted) in &self.disk {
+            let count = report.disk.get(what).copied().unwrap_or(0);
+            at_least(&format!("times that a disk did {what}"), count, Some(*wanted));
+        }
+        self.fates(report, &mut missed);
         if let Some(most) = self.max_view.filter(|most| report.seen.highest_view > *most) {
             missed.push(format!("highest view: {}, expected {most} at most", report.seen.highest_view));
         }
         if missed.is_empty() { Verdict::Met } else { Verdict::Missed(missed) }
+    }
+
+    /// What must have become of some replicas.
+    fn fates(&self, report: &Report, missed: &mut Vec<String>) {
+        let fate = |place: &u16| report.fates.get(usize::from(*place));
+        let given = |reasons: &[String]| match reasons {
+            [] => "it never did".to_owned(),
+            some => format!("it said: {}", some.join("; ")),
+        };
+        for (place, part) in &self.stopped {
+            let reasons = fate(place).map_or(&[][..], |fate| &fate.stopped);
+            if !reasons.iter().any(|reason| reason.contains(part)) {
+                missed.push(format!("r{place} should have stopped with `{part}`; {}", given(reasons)));
+            }
+        }
+        for (place, part) in &self.refused {
+            let reasons = fate(place).map_or(&[][..], |fate| &fate.refused);
+            if !reasons.iter().any(|reason| reason.contains(part)) {
+                missed
+                    .push(format!("r{place} should have refused to start with `{part}`; {}", given(reasons)));
+            }
+        }
+        let down = self.down.iter().filter(|place| fate(place).is_some_and(|fate| fate.up));
+        missed.extend(down.map(|place| format!("r{place} should be down in the end, and is up")));
+        for place in &self.caught_up {
+            let why = match fate(place) {
+                Some(fate) if fate.up && fate.blocks >= report.seen.blocks => continue,
+                Some(fate) if fate.up => format!("has {} blocks of {}", fate.blocks, report.seen.blocks),
+                _ => "is down".to_owned(),
+            };
+            missed.push(format!("r{place} should be up in the end with the whole chain, and {why}"));
+        }
     }
 
     fn tolerates(&self, violation: &Violation) -> bool {

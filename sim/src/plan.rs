@@ -113,8 +113,25 @@ pub struct Report {
     pub recording: Option<Box<Recording>>,
     /// How often each attack really acted.
     pub attacks: BTreeMap<String, u64>,
+    /// How often disks really went wrong, by what they did; see [`crate::disk::TOLL`].
+    pub disk: BTreeMap<String, u64>,
+    /// What became of the replica at each place.
+    pub fates: Vec<Fate>,
     /// What chance did, if it was to be written down.
     pub chances: Option<Box<Chances>>,
+}
+
+/// What became of a replica.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Fate {
+    /// Why it stopped by itself, each time.
+    pub stopped: Vec<String>,
+    /// Why it did not start, each time.
+    pub refused: Vec<String>,
+    /// It runs in the end.
+    pub up: bool,
+    /// Blocks it has in the end.
+    pub blocks: u64,
 }
 
 /// What chance did in a run, until the network healed.
@@ -271,6 +288,8 @@ impl Plan {
                 states: world.coverage.take().map_or_else(Vec::new, Coverage::into_states),
                 recording: None,
                 attacks: world.acted(),
+                disk: world.toll(),
+                fates: world.fates(),
                 chances: None,
             },
             Err(cause) => {
@@ -310,6 +329,8 @@ impl Plan {
             states: Vec::new(),
             recording: None,
             attacks: BTreeMap::new(),
+            disk: BTreeMap::new(),
+            fates: Vec::new(),
             chances: None,
         }
     }

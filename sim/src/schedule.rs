@@ -283,7 +283,9 @@ impl Dice {
         let (mut liars, mut twins) = (Vec::new(), Vec::new());
         let Some(share) = profile.value(Knob::Liars) else { return (liars, twins) };
         // Twins have a knob of their own.
-        let all = || catalogue().iter().filter(|info| info.make.is_some() && info.name != "twins");
+        // `wrong-view` is a part of `bad-proposals`, which is drawn.
+        let drawn = |name: &str| !["twins", "wrong-view"].contains(&name);
+        let all = || catalogue().iter().filter(move |info| info.make.is_some() && drawn(info.name));
         let mut attacks: Vec<&str> =
             all().filter(|info| profile.has(class(info.family))).map(|info| info.name).collect();
         if attacks.is_empty() {

@@ -29,6 +29,13 @@ impl Class {
     }
 }
 
+/// There is a check or a class of this name.
+pub fn is_known(name: &str) -> bool {
+    let classes = [Class::Safety, Class::Liveness, Class::Storm, Class::Panic];
+    crate::checks::invariant_of(name).is_some()
+        || classes.iter().any(|class| format!("{class:?}").eq_ignore_ascii_case(name))
+}
+
 /// A check that failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {

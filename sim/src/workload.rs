@@ -20,6 +20,7 @@ use sbft::wire;
 use sbft::wire::candidate::digest;
 
 use crate::channel::{Filters, NAME, Signatures};
+use crate::draw::{Draws, Purpose};
 
 /// All envelopes of a run: whatever is in a block and not here was never submitted.
 #[derive(Clone, Debug)]
@@ -28,6 +29,10 @@ pub struct Workload {
     by_name: BTreeMap<String, u64>,
     filters: Arc<Filters>,
     signatures: Signatures,
+    /// Decides how large each envelope is.
+    draws: Draws,
+    /// Fewest and most bytes of an envelope.
+    sizes: (u64, u64),
     /// What the filters said before. They read no clock and no local setting, so each replica
     /// would hear the same, and only the first pays for it.
     known: RefCell<Known>,
@@ -56,8 +61,21 @@ impl Workload {
             by_name: BTreeMap::new(),
             filters: Filters::of(signatures, config),
             signatures,
+            draws: Draws::new(0),
+            sizes: (0, 0),
             known: RefCell::default(),
         }
+    }
+
+    /// The same with envelopes of so many bytes, by these draws.
+    pub(crate) fn sized(self, draws: Draws, sizes: (u64, u64)) -> Self {
+        Self { draws, sizes, ..self }
+    }
+
+    /// How large envelope `index` should be.
+    fn size(&self, index: u64) -> u64 {
+        let (least, most) = self.sizes;
+        least + self.draws.below(Purpose::Size, &[index], most.saturating_sub(least) + 1)
     }
 
     /// The config sequence that the filters judge by.
@@ -109,8 +127,12 @@ impl Workload {
     /// The bytes of envelope `index` as its client signed them.
     pub fn envelope(&self, index: u64, variant: u8) -> Bytes {
         match self.signatures {
-            Signatures::Simulated => envelope(index, variant),
-            kind => crate::clients::signed(kind, index, variant),
+            Signatures::Simulated if self.sizes == (0, 0) => envelope(index, variant),
+            Signatures::Simulated => {
+                let size = self.size(index).saturating_sub(SIMULATED_SIGNATURE);
+                simulated(padded_payload(index, variant, CREATOR, size))
+            }
+            kind => crate::clients::signed(kind, index, variant, self.size(index)),
         }
     }
 
@@ -157,7 +179,13 @@ impl Workload {
 
     /// The envelope passed the channel's filter: a client submitted it.
     pub fn valid(&self, envelope: &Bytes) -> bool {
-        index_of(envelope).is_some_and(|index| index < self.len())
+        // One of another size is none that its client signed.
+        let meant = |index| {
+            self.sizes == (0, 0)
+                || self.signatures != Signatures::Simulated
+                || envelope.len() == self.envelope(index, 0).len()
+        };
+        index_of(envelope).is_some_and(|index| index < self.len() && meant(index))
     }
 
     /// The names of a block's or candidate's envelopes, for people.
@@ -187,9 +215,22 @@ pub fn index_of(envelope: &Bytes) -> Option<u64> {
         && envelope[index + 8..variant] == template.bytes[index + 8..variant]
         && envelope[variant + 1..] == template.bytes[variant + 1..];
     if !simulated {
-        return crate::clients::index_of(envelope);
+        return padded_index_of(envelope).or_else(|| crate::clients::index_of(envelope));
     }
     envelope[index..index + 8].try_into().ok().map(u64::from_be_bytes)
+}
+
+/// The same for a simulated envelope that was made larger.
+fn padded_index_of(bytes: &Bytes) -> Option<u64> {
+    let header = wire::envelope::Parsed::from_frame(bytes.clone()).ok()?.signature_header;
+    if header.creator != CREATOR {
+        return None;
+    }
+    let index = index_in(&header.nonce)?;
+    let outer = common::Envelope::decode(bytes.clone()).ok()?;
+    let data = common::Payload::decode(outer.payload).ok()?.data;
+    let (variant, padding) = (*data.get(1)?, data.len() - 2);
+    (simulated(payload(index, variant, CREATOR, padding)) == *bytes).then_some(index)
 }
 
 /// An envelope's identity; none for bytes that are no envelope.
@@ -224,8 +265,30 @@ pub(crate) fn index_in(nonce: &[u8]) -> Option<u64> {
     nonce.strip_prefix(b"sbft-sim envelop")?.try_into().ok().map(u64::from_be_bytes)
 }
 
-/// The payload of envelope `index` in the name of `creator`.
-pub(crate) fn payload(index: u64, variant: u8, creator: &[u8]) -> Bytes {
+/// The payload of envelope `index` in the name of `creator`, of at most `size` bytes if it is not
+/// larger anyway.
+pub(crate) fn padded_payload(index: u64, variant: u8, creator: &[u8], size: u64) -> Bytes {
+    let plain = payload(index, variant, creator, 0);
+    let room = usize::try_from(size).unwrap_or(usize::MAX).saturating_sub(plain.len());
+    if room == 0 {
+        return plain;
+    }
+    // The length of the data takes a few bytes itself.
+    let first = payload(index, variant, creator, room);
+    let over = first.len() - (plain.len() + room);
+    if over == 0 { first } else { payload(index, variant, creator, room.saturating_sub(over)) }
+}
+
+/// A payload under a simulated signature.
+fn simulated(payload: Bytes) -> Bytes {
+    common::Envelope { payload, signature: Bytes::from_static(b"signed") }.encode_to_vec().into()
+}
+
+/// What a simulated signature and the lengths of the parts add to an envelope, more or less.
+const SIMULATED_SIGNATURE: u64 = 12;
+
+/// The payload of envelope `index` in the name of `creator`, with so many bytes more than it needs.
+fn payload(index: u64, variant: u8, creator: &[u8], padding: usize) -> Bytes {
     let channel_header = common::ChannelHeader {
         r#type: common::HeaderType::EndorserTransaction as i32,
         channel_id: NAME.to_owned(),
@@ -239,7 +302,8 @@ pub(crate) fn payload(index: u64, variant: u8, creator: &[u8]) -> Bytes {
         channel_header: channel_header.encode_to_vec().into(),
         signature_header: signature_header.encode_to_vec().into(),
     };
-    let data = vec![b'v', variant];
+    let mut data = vec![b'v', variant];
+    data.resize(2 + padding, 0);
     common::Payload { header: Some(header), data: data.into() }.encode_to_vec().into()
 }
 
@@ -255,10 +319,7 @@ impl Template {
     fn get() -> &'static Self {
         static TEMPLATE: OnceLock<Template> = OnceLock::new();
         TEMPLATE.get_or_init(|| {
-            let envelope = |index, variant| {
-                let payload = payload(index, variant, CREATOR);
-                common::Envelope { payload, signature: Bytes::from_static(b"signed") }.encode_to_vec()
-            };
+            let envelope = |index, variant| simulated(payload(index, variant, CREATOR, 0)).to_vec();
             let bytes = envelope(0, 0);
             let first = |other: Vec<u8>| bytes.iter().zip(&other).position(|(one, other)| one != other);
             let index = first(envelope(u64::MAX, 0)).expect("the index is in the nonce");
@@ -293,6 +354,28 @@ pub fn candidate(origin: Place, sequence: u64, envelopes: Vec<Bytes>) -> Arc<Can
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn envelopes_are_as_large_as_they_should_be_and_known_by_their_bytes() {
+        let config = crate::world::default_config(4);
+        for signatures in [Signatures::Simulated, Signatures::Ed25519] {
+            let mut workload = Workload::new(signatures, &config).sized(Draws::new(7), (2_000, 40_000));
+            let mut sizes = std::collections::BTreeSet::new();
+            for index in 0..40 {
+                workload.submit_unnamed();
+                let envelope = workload.envelope(index, 3);
+                assert!((1_990..=40_000).contains(&envelope.len()), "{} bytes", envelope.len());
+                assert_eq!(index_of(&envelope), Some(index));
+                assert_eq!(request_id(&envelope), request_id(&workload.envelope(index, 4)));
+                assert!(workload.valid(&envelope));
+                sizes.insert(envelope.len());
+            }
+            assert!(sizes.len() > 20, "all alike: {sizes:?}");
+        }
+        let mut workload = Workload::new(Signatures::Simulated, &config).sized(Draws::new(7), (500, 500));
+        workload.submit_unnamed();
+        assert!(!workload.valid(&envelope(0, 0)), "no client signed it in this size");
+    }
 
     #[test]
     fn envelopes_keep_their_identity_in_other_bytes() {

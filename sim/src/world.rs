@@ -28,7 +28,7 @@ use crate::coverage::Coverage;
 use crate::disk::{BlockStore, DiskFault, Log};
 use crate::draw::{Draws, Purpose, mix};
 use crate::network::{Conditions, Delay, Kind, Network, Packet, Partition, Shape, Ticket};
-use crate::plan::CrashAt;
+use crate::plan::{CrashAt, Fate};
 use crate::real::RealKeys;
 use crate::signing::Keys;
 use crate::trace::{Trace, What};
@@ -66,6 +66,8 @@ pub struct Settings {
     pub pool: usize,
     /// How signatures are made and judged.
     pub signatures: Signatures,
+    /// Fewest and most bytes of an envelope; one that would be larger anyway stays as it is.
+    pub envelope_bytes: (u64, u64),
     /// Replicas that crash come back by themselves.
     pub restarts: bool,
 }
@@ -113,6 +115,7 @@ impl Settings {
             batch_timeout: Duration::ZERO,
             pool: 10_000,
             signatures: Signatures::Simulated,
+            envelope_bytes: (0, 0),
             restarts: true,
         }
     }
@@ -332,6 +335,10 @@ pub struct Body {
     pub(crate) marked_new: bool,
     /// Why it stopped for good, or does not start any more.
     pub failed: Option<String>,
+    /// Why it stopped or did not start, each time.
+    pub(crate) fate: Fate,
+    /// A synced record of its disk that has rotted, and that whoever starts from it must miss.
+    pub(crate) rotted: Option<String>,
     /// Its disk has broken, or may have, what it promised to keep: it is one of the f.
     pub damaged: bool,
     /// Something was done to its disk that may make it stop.
@@ -436,6 +443,8 @@ pub struct World {
     pub encodings: Encodings,
     /// Crash bodies at these sends; each happens once.
     pub crash_when: Vec<CrashWhen>,
+    /// What went wrong with disks, but for what they count themselves.
+    pub(crate) toll: BTreeMap<&'static str, u64>,
     /// What the liars that collude know.
     pub(crate) colluders: Knowledge,
     pub(crate) queue: BinaryHeap<Queued>,
@@ -482,6 +491,8 @@ impl World {
                 disk,
                 marked_new: true,
                 failed: None,
+                fate: Fate::default(),
+                rotted: None,
                 damaged: false,
                 suspect_disk: false,
                 slow_disk: Duration::ZERO,
@@ -511,7 +522,9 @@ impl World {
             now: Time::ZERO,
             keys,
             network,
-            workload: Workload::new(settings.signatures, &settings.config),
+            workload: Workload::new(settings.signatures, &settings.config)
+                .sized(draws, settings.envelope_bytes),
+            toll: BTreeMap::new(),
             colluders: Knowledge::default(),
             checks,
             trace: Trace::of(&bodies),

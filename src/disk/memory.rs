@@ -48,6 +48,25 @@ pub enum Misdeed {
     Misdirects(u64),
 }
 
+/// How often a disk really went wrong.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wrongs {
+    /// Reads that gave less than was there and asked for.
+    pub short_reads: u64,
+    /// Reads that failed.
+    pub failed_reads: u64,
+    /// Changes for which there was no room.
+    pub refused_writes: u64,
+    /// Syncs that failed by [`Fate::FailSync`].
+    pub failed_syncs: u64,
+    /// Syncs that did nothing and said nothing.
+    pub lies: u64,
+    /// Sectors that kept their old content.
+    pub lost_sectors: u64,
+    /// Sectors that landed elsewhere.
+    pub misdirected_sectors: u64,
+}
+
 /// A disk in memory; clones share it.
 #[derive(Clone, Debug, Default)]
 pub struct MemoryDisk {
@@ -68,6 +87,7 @@ struct State {
     capacity: Option<u64>,
     reads: Reads,
     misdeed: Option<Misdeed>,
+    wrongs: Wrongs,
 }
 
 #[derive(Debug, Default)]
@@ -139,6 +159,11 @@ impl MemoryDisk {
     /// What syncs do from here on without saying so.
     pub fn set_misdeed(&self, misdeed: Option<Misdeed>) {
         self.state().misdeed = misdeed;
+    }
+
+    /// How often it went wrong so far.
+    pub fn wrongs(&self) -> Wrongs {
+        self.state().wrongs
     }
 
     /// Bytes of all files together.
@@ -224,6 +249,7 @@ impl State {
             Fate::DieAt(at) if number >= at => Err(io::Error::other("power is off (simulated)")),
             Fate::FailSync if is_sync => {
                 self.fate = Fate::Good;
+                self.wrongs.failed_syncs += 1;
                 Err(io::Error::other("input/output error (simulated)"))
             }
             _ => Ok(()),
@@ -235,11 +261,12 @@ impl State {
         self.unsynced_names.push(renaming);
     }
 
-    fn check_room(&self, file: usize, end: usize) -> io::Result<()> {
+    fn check_room(&mut self, file: usize, end: usize) -> io::Result<()> {
         let Some(capacity) = self.capacity else { return Ok(()) };
         let used: usize = self.names.values().map(|file| self.files[*file].seen.len()).sum();
         let growth = end.saturating_sub(self.files[file].seen.len());
         if (used + growth) as u64 > capacity && growth > 0 {
+            self.wrongs.refused_writes += 1;
             return Err(io::ErrorKind::StorageFull.into());
         }
         Ok(())
@@ -409,17 +436,23 @@ impl DiskFile for MemoryFile {
     }
 
     fn read_some_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
-        let state = self.disk.state();
+        let mut state = self.disk.state();
         let most = match state.reads {
             Reads::Good => buffer.len(),
             Reads::Short(most) => buffer.len().min(most.max(1)),
-            Reads::Fail => return Err(io::Error::other("input/output error (simulated)")),
+            Reads::Fail => {
+                state.wrongs.failed_reads += 1;
+                return Err(io::Error::other("input/output error (simulated)"));
+            }
         };
+        let wanted = buffer.len();
         let buffer = &mut buffer[..most];
         let seen = &state.files[self.file].seen;
         let start = seen.len().min(position as usize);
         let len = buffer.len().min(seen.len() - start);
         buffer[..len].copy_from_slice(&seen[start..start + len]);
+        let cut_short = len < wanted.min(seen.len() - start);
+        state.wrongs.short_reads += u64::from(cut_short);
         Ok(len)
     }
 
@@ -450,12 +483,13 @@ impl DiskFile for MemoryFile {
         let mut state = self.disk.state();
         let outcome = state.any_operation(true);
         if outcome.is_ok() && state.misdeed == Some(Misdeed::Lies) {
+            state.wrongs.lies += 1;
             return Ok(());
         }
         if outcome.is_err() && matches!(state.fate, Fate::DieAt(_)) {
             return outcome; // what was on its way may have arrived in part: see `crash`
         }
-        let State { files, misdeed, .. } = &mut *state;
+        let State { files, misdeed, wrongs, .. } = &mut *state;
         let file = &mut files[self.file];
         for change in std::mem::take(&mut file.unsynced) {
             if outcome.is_err() {
@@ -464,6 +498,10 @@ impl DiskFile for MemoryFile {
             match (&change, misdeed.take()) {
                 (Change::Write { position, bytes }, Some(how)) => {
                     spoil(&mut file.durable, *position, bytes, how);
+                    match how {
+                        Misdeed::Misdirects(_) => wrongs.misdirected_sectors += 1,
+                        Misdeed::LosesSector | Misdeed::Lies => wrongs.lost_sectors += 1,
+                    }
                 }
                 (change, later) => {
                     *misdeed = later;

@@ -15,7 +15,7 @@ use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
-pub use memory::{Fate, MemoryDisk, Misdeed, Reads};
+pub use memory::{Fate, MemoryDisk, Misdeed, Reads, Wrongs};
 
 /// How a file is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -123,7 +123,7 @@ const fn later(
 use Family::{Identity, Meta, Primary, Resources, Transfer, Views, Votes};
 
 #[rustfmt::skip]
-static CATALOGUE: [AttackInfo; 74] = [
+static CATALOGUE: [AttackInfo; 75] = [
     entry("A01", "equivocate-halves", Primary, primary::equivocate_halves, [
         "As primary, proposes one block to some and another to the rest, and votes for both.",
         "A second proposal accepted at one view and number; quorums that need not meet; a new view that drops what was prepared.",
@@ -473,6 +473,11 @@ static CATALOGUE: [AttackInfo; 74] = [
         "As a backup, proposes blocks as if it were the primary.",
         "A proposal accepted whoever signed it.",
         "A valid block of a client of its own, at the next number of the current view, with the liar's signature and its commit. Only the signature is the wrong one.",
+    ]),
+    entry("B12", "wrong-view", Primary, primary::wrong_view, [
+        "As primary, proposes in a view that is not its own.",
+        "A proposal accepted in whatever view it names.",
+        "The block is a good one and the signature too; only the view is wrong. Whoever accepts it votes in a view that nobody has entered. SmartBFT has it among the five mutations of its tests.",
     ]),
     entry("C1", "collude", Meta, collude::collude, [
         "Shares one memory with all other colluders, and votes for what only they have heard of.",

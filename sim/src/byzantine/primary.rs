@@ -358,6 +358,15 @@ fn twice(_: &mut Stage<'_>, pre_prepare: &PrePrepare) -> Option<Proposal> {
     Some(proposal)
 }
 
+/// B12: each proposal is for the view after the one it is made in.
+pub(super) fn wrong_view() -> Box<dyn Attack> {
+    Box::new(Bend(|stage, letter, acts| {
+        let Some(pre_prepare) = own_proposal(stage, letter) else { return };
+        let packet = stage.pre_prepare(pre_prepare.view.next(), pre_prepare.proposal.clone());
+        instead(acts, &packet);
+    }))
+}
+
 /// Each proposal breaks another rule, one in two at random.
 pub(super) fn bad_proposals() -> Box<dyn Attack> {
     misproposal(|stage, pre_prepare| {

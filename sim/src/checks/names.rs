@@ -55,6 +55,12 @@ pub const CHECKS: &[Check] = &[
     check("I16", "certificates kept", "whatever happens to the disk, certificates behind commits are there"),
     check("I16", "votes kept", "whatever happens to the disk, votes of the present view are there"),
     check("I16", "torn tail", "a log that is merely torn at its end is recovered"),
+    check(
+        "I16",
+        "rot noticed",
+        "nobody starts from a log or ledger in the middle of which a synced record rotted",
+    ),
+    check("I16", "disk", "nobody stops for a disk with which nothing is wrong"),
     check("I17", "evidence", "nobody accuses an honest replica"),
     check("I17", "lies noticed", "who sees two votes at one place accuses their signer at once"),
     check("I18", "settles", "after healing everything owed is committed everywhere within the bound"),

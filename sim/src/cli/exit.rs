@@ -37,6 +37,11 @@ impl Exit {
         }
     }
 
+    /// The same for a run that was made twice, if it was: whether both had the same events.
+    pub(crate) fn unless_differing(self, same: Option<bool>) -> Self {
+        if same == Some(false) { Self::NotDeterministic } else { self }
+    }
+
     /// How a run of one schedule ends the process.
     pub(crate) fn of(report: &Report) -> Self {
         report.violation.as_ref().map_or(Self::Ok, |violation| Self::of_class(violation.class))

@@ -101,12 +101,10 @@ impl Run {
         let mut report = plan.run(self.output.show(Show { print: self.print, ..Show::default() }));
         self.output.write(&mut report, &run.title, &run.reproduce)?;
         let verdict = plan.expect.judge(&report);
-        let mut exit = Exit::of_verdict(&verdict, &report);
+        let exit = Exit::of_verdict(&verdict, &report);
         let again = self.verify_determinism.then(|| plan.run(Show::default()));
-        let is_deterministic = again.map(|again| (again.hash, again.events) == (report.hash, report.events));
-        if is_deterministic == Some(false) {
-            exit = Exit::NotDeterministic;
-        }
+        let is_deterministic = again.map(|again| is_same(&report, &again));
+        let exit = exit.unless_differing(is_deterministic);
         let failed_here = matches!(verdict, Verdict::Broke(_)) && !run.is_written;
         let fail_file = match &verdict {
             Verdict::Broke(violation) if failed_here => {
@@ -161,6 +159,11 @@ pub(crate) fn told(
     terminal::failure(&recording, files)
 }
 
+/// Two runs had the same events.
+fn is_same(one: &Report, other: &Report) -> bool {
+    (one.hash, one.events) == (other.hash, other.events)
+}
+
 /// What a run came to, by what was expected of it.
 fn outcome(title: &str, report: &Report, verdict: &Verdict) -> String {
     match verdict {
@@ -180,6 +183,18 @@ fn well(report: &Report) -> String {
     );
     for (attack, count) in &report.attacks {
         text += &format!("\n  {attack} acted {count} times");
+    }
+    for (what, count) in &report.disk {
+        text += &format!("\n  disk: {what} {count} times");
+    }
+    for (place, fate) in report.fates.iter().enumerate() {
+        let now = if fate.up { "up again" } else { "down since" };
+        if let Some(reason) = fate.stopped.last() {
+            text += &format!("\n  r{place} stopped, {now}: {reason}");
+        }
+        if let Some(reason) = fate.refused.last() {
+            text += &format!("\n  r{place} did not start, {now}: {reason}");
+        }
     }
     text
 }
@@ -201,6 +216,7 @@ struct Json {
     settled_after_us: u64,
     hash: String,
     attacks: BTreeMap<String, u64>,
+    disk: BTreeMap<String, u64>,
     deterministic: Option<bool>,
     reproduce: String,
     fail_file: Option<PathBuf>,
@@ -245,9 +261,33 @@ impl Json {
             settled_after_us: report.settled_after.as_micros() as u64,
             hash: format!("{:016x}", report.hash),
             attacks: report.attacks.clone(),
+            disk: report.disk.clone(),
             deterministic,
             reproduce: run.reproduce.clone(),
             fail_file,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use sbft::types::Time;
+    use sbft_sim::world::Settings;
+
+    use super::*;
+
+    #[test]
+    fn a_run_that_is_not_the_same_twice_ends_with_14() {
+        let run = |seed| {
+            let plan = Plan::quiet(Settings::calm(seed, 4), Time(Duration::from_millis(50)));
+            plan.run(Show::default())
+        };
+        let (one, again, other) = (run(1), run(1), run(2));
+        assert_eq!(Exit::Ok.unless_differing(Some(is_same(&one, &again))), Exit::Ok);
+        assert_eq!(Exit::Safety.unless_differing(Some(is_same(&one, &again))), Exit::Safety);
+        assert_eq!(Exit::Ok.unless_differing(Some(is_same(&one, &other))) as u8, 14);
+        assert_eq!(Exit::Ok.unless_differing(None), Exit::Ok);
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use sbft::disk::{Disk as _, Fate, MemoryDisk, Misdeed, Reads};
 
 use super::{LEDGER_DIRECTORY, LOG_DIRECTORY};
+use crate::checks::{Files, rotted};
 use crate::draw::Purpose;
 use crate::violation::{Class, Violation};
 use crate::world::World;
@@ -100,7 +101,10 @@ impl World {
         ];
         if let Some((_, directory, one_bit)) = at_rest.into_iter().find(|(known, ..)| *known == fault) {
             self.crash(body);
-            damage(&self.bodies[body].disk, directory, one_bit, random);
+            let state = &mut self.bodies[body];
+            let Some(lost) = damage(&state.disk, directory, one_bit, random) else { return };
+            state.rotted = state.rotted.take().or(lost);
+            *self.toll.entry(fault.name()).or_default() += 1;
             return;
         }
         let state = &mut self.bodies[body];
@@ -145,24 +149,31 @@ impl World {
     }
 }
 
-/// Flips a bit, or zeroes a sector, of what a directory's files hold.
-fn damage(disk: &MemoryDisk, directory: &str, one_bit: bool, mut random: impl FnMut(u64) -> u64) {
+/// Flips a bit, or zeroes a sector, of what a directory's files hold. If that changed anything: the
+/// synced record that is lost by it, if one is.
+fn damage(
+    disk: &MemoryDisk,
+    directory: &str,
+    one_bit: bool,
+    mut random: impl FnMut(u64) -> u64,
+) -> Option<Option<String>> {
     let directory = Path::new(directory);
     let names = disk.list(directory).unwrap_or_default();
-    let files: Vec<_> = names
+    let files: Files = names
         .iter()
         .filter(|name| name.ends_with(".wal") || name.ends_with(".bin"))
         .map(|name| directory.join(name))
+        .filter_map(|path| disk.contents(&path).map(|bytes| (path, bytes)))
         .collect();
     if files.is_empty() {
-        return;
+        return None;
     }
-    let file = &files[random(files.len() as u64) as usize];
-    let Some(mut bytes) = disk.contents(file) else { return };
+    let which = random(files.len() as u64) as usize;
+    let (path, mut bytes) = files[which].clone();
     // Where something is written.
     let end = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
     if end == 0 {
-        return;
+        return None;
     }
     let at = random(end as u64) as usize;
     if one_bit {
@@ -172,7 +183,11 @@ fn damage(disk: &MemoryDisk, directory: &str, one_bit: bool, mut random: impl Fn
         let end = bytes.len().min(start + 512);
         bytes[start..end].fill(0);
     }
-    disk.set_contents(file, &bytes);
+    if bytes == files[which].1 {
+        return None;
+    }
+    disk.set_contents(&path, &bytes);
+    Some(rotted(&files, which, &bytes))
 }
 
 #[cfg(test)]
@@ -229,6 +244,30 @@ mod tests {
             }
         }
         assert!(stopped > 20 && refused > 5, "{stopped} stopped, {refused} of them for corruption");
+    }
+
+    #[test]
+    fn a_replica_that_starts_without_a_synced_record_is_noticed() {
+        let mut fired = 0;
+        for seed in 0..20 {
+            let mut world = world(seed, DiskFault::SlowSync);
+            let body = 2;
+            world.spoil_disk(body, DiskFault::LogRot);
+            let Some(record) = world.bodies[body].rotted.clone() else { continue };
+            // What a recovery would leave that cut off whatever comes after the first bad record.
+            let disk = &world.bodies[body].disk;
+            let (at, path) = record.split_once(" of ").expect("it names the file");
+            let at: usize = at.rsplit(' ').next().and_then(|at| at.parse().ok()).expect("and the byte");
+            let mut bytes = disk.contents(Path::new(path)).expect("the file is there");
+            bytes[at..].fill(0);
+            disk.set_contents(Path::new(path), &bytes);
+            world.boot(body);
+            let check = world.violation().map(|violation| violation.check);
+            let refused = world.bodies[body].fate.refused.len();
+            assert!(check == Some("rot noticed") || refused == 1, "seed {seed}: {check:?}");
+            fired += u64::from(check == Some("rot noticed"));
+        }
+        assert!(fired > 5, "fired {fired} times");
     }
 
     #[test]

@@ -185,25 +185,27 @@ impl Log {
         self.wal = None;
     }
 
-    /// Looks what a crash has left, without changing it.
-    pub(crate) fn find(&mut self) {
+    /// Looks what a crash has left, without changing it; gives the bytes of a torn tail.
+    pub(crate) fn find(&mut self) -> u64 {
         self.encoded.clear();
         self.base = self.base.max(self.end());
-        self.records =
-            self.raw().iter().filter_map(|bytes| wire::record::decode(bytes.clone()).ok()).collect();
+        let (records, torn) = self.raw();
+        self.records = records.iter().filter_map(|bytes| wire::record::decode(bytes.clone()).ok()).collect();
         self.settle();
+        torn
     }
 
-    /// The records on the disk, of a copy.
-    fn raw(&self) -> Vec<Bytes> {
+    /// The records on the disk and the bytes of a torn tail, of a copy.
+    fn raw(&self) -> (Vec<Bytes>, u64) {
         let copy = Arc::new(self.disk.fork());
-        Wal::open_on(copy, LOG_DIRECTORY, options()).map_or_else(|_| Vec::new(), |(_, found)| found.records)
+        let found = Wal::open_on(copy, LOG_DIRECTORY, options());
+        found.map_or_else(|_| (Vec::new(), 0), |(_, found)| (found.records, found.cut_bytes))
     }
 
     /// Other records than there were, on a disk that is at rest. For liars.
     pub(crate) fn replace(&mut self, records: &[Record]) {
         let ours = |bytes: &Bytes| wire::record::decode(bytes.clone()).is_err();
-        let mut bytes: Vec<Bytes> = self.raw().into_iter().take_while(ours).collect();
+        let mut bytes: Vec<Bytes> = self.raw().0.into_iter().take_while(ours).collect();
         bytes.extend(records.iter().map(wire::record::encode));
         // A disk that cannot be written any more stays as it is.
         if let Ok((mut wal, _)) = Wal::open_on(Arc::new(self.disk.clone()), LOG_DIRECTORY, options()) {

@@ -8,11 +8,14 @@ mod faults;
 mod image;
 mod log;
 mod store;
+mod toll;
 
 pub use faults::DiskFault;
 pub use image::Image;
 pub use log::Log;
 pub use store::BlockStore;
+pub use toll::TOLL;
+pub(crate) use toll::add_wrongs;
 
 /// What a crash does to one body's disk: a keyed source of numbers below a bound.
 pub(crate) type Dice<'a> = &'a mut dyn FnMut(u64) -> u64;

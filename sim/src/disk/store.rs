@@ -107,13 +107,14 @@ impl BlockStore {
         self.ledger = None;
     }
 
-    /// Looks what a crash has left, without changing it.
-    pub(crate) fn find(&mut self) {
+    /// Looks what a crash has left, without changing it; gives the bytes of a torn tail.
+    pub(crate) fn find(&mut self) -> u64 {
         let copy = Arc::new(self.disk.fork());
-        let height =
-            Ledger::open_on(copy, LEDGER_DIRECTORY, options()).map_or(0, |(found, _)| found.height());
+        let found = Ledger::open_on(copy, LEDGER_DIRECTORY, options());
+        let (height, torn) = found.map_or((0, 0), |(ledger, found)| (ledger.height(), found.cut_bytes));
         self.blocks.truncate(height.saturating_sub(1) as usize);
         self.synced = self.blocks.len();
+        torn
     }
 
     /// How many blocks are not synced.

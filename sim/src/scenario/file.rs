@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::units::{Bandwidth, Between, Rate, Size, Span, Who};
+use super::units::{Bandwidth, Between, Rate, Size, Sizes, Span, Who};
 use crate::byzantine::Trigger;
 
 #[derive(Debug, Default, Deserialize)]
@@ -102,9 +102,10 @@ impl<'de> Deserialize<'de> for Deadline {
 #[serde(deny_unknown_fields)]
 pub(super) struct Workload {
     pub(super) clients: Option<u64>,
-    pub(super) rate: Rate,
+    pub(super) rate: Option<Rate>,
     pub(super) from: Option<Span>,
-    pub(super) until: Span,
+    pub(super) until: Option<Span>,
+    pub(super) size: Option<Sizes>,
     pub(super) to: Option<Whom>,
 }
 
@@ -410,4 +411,9 @@ pub(super) struct ExpectTable {
     pub(super) max_view: Option<u64>,
     pub(super) min_blocks: Option<u64>,
     pub(super) min_crashes: Option<u64>,
+    pub(super) disk: BTreeMap<String, u64>,
+    pub(super) stopped: BTreeMap<String, String>,
+    pub(super) refused: BTreeMap<String, String>,
+    pub(super) down: Vec<u16>,
+    pub(super) caught_up: Vec<u16>,
 }

@@ -1,5 +1,6 @@
 //! From a scenario file to the plan of a run.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use sbft::plant::Plant;
@@ -12,12 +13,15 @@ use super::file::{
     Cluster, Deadline, Disk, ExpectTable, File, LiarTable, Replicas, Restart, SignaturesForm, Submit, Way,
     Whom, Workload,
 };
-use super::units::Span;
+use super::units::{Sizes, Span};
 use super::{Scenario, read_faults, read_network};
-use crate::byzantine::{AttackSpec, Liar};
+use crate::byzantine::{self, AttackSpec, Liar};
 use crate::channel::Signatures;
+use crate::checks::CHECKS;
+use crate::disk;
 use crate::expect::Expect;
 use crate::plan::{Plan, Submission, liveness_bound};
+use crate::violation;
 use crate::world::Settings;
 
 /// Places and bodies are in masks of 64 bits, and all replicas may have twins.
@@ -55,13 +59,14 @@ pub(super) fn scenario(text: &str) -> Result<Scenario, ScenarioError> {
     };
     plan.twins.clone_from(&context.twins);
     if let Some(workload) = &file.workload {
+        sizes(workload, &context, &mut plan.settings)?;
         generated(workload, &context, &mut plan.submissions)?;
     }
     for (nth, submit) in file.submit.into_iter().enumerate() {
         explicit(submit, nth, &context, &mut plan.submissions)?;
     }
     for (nth, liar) in file.byzantine.into_iter().enumerate() {
-        byzantine(liar, nth, &context, &mut plan)?;
+        self::liar(liar, nth, &context, &mut plan)?;
     }
     for (nth, fault) in file.faults.into_iter().enumerate() {
         let entry = context.entry("faults", nth, fault.span());
@@ -175,7 +180,7 @@ fn heal_at(file: &File) -> Time {
         let fault = fault.as_ref();
         fault.at.unwrap_or_default().0 + fault.lasting.unwrap_or_default().0
     });
-    let workload = file.workload.iter().map(|workload| workload.until.0);
+    let workload = file.workload.iter().filter_map(|workload| workload.until).map(|until| until.0);
     let submits = file.submit.iter().map(|submit| submit.as_ref().at.0);
     Time(faults.chain(workload).chain(submits).fold(CHAOS, Duration::max))
 }
@@ -204,6 +209,18 @@ fn known_places(whom: Option<&Whom>, n: usize) -> Result<(), String> {
     }
 }
 
+fn sizes(table: &Workload, context: &Context<'_>, settings: &mut Settings) -> Result<(), ScenarioError> {
+    let Some(Sizes(least, most)) = table.size else { return Ok(()) };
+    let limit = settings.config.absolute_max_bytes;
+    if most > limit {
+        let text =
+            format!("every replica would refuse {most} bytes; absolute_max_bytes of the batch is {limit}");
+        return Err(context.in_section("workload", "size", text));
+    }
+    settings.envelope_bytes = (least, most);
+    Ok(())
+}
+
 fn generated(
     table: &Workload,
     context: &Context<'_>,
@@ -214,21 +231,32 @@ fn generated(
         return Err(context.in_section("workload", "clients", "must be 1 or more"));
     }
     known_places(table.to.as_ref(), context.n).map_err(|text| context.in_section("workload", "to", text))?;
+    let alone = table.from.is_none() && table.to.is_none() && table.clients.is_none();
+    let (rate, until) = match (table.rate, table.until) {
+        (Some(rate), Some(until)) => (rate, until),
+        (None, None) if table.size.is_some() && alone => return Ok(()), // how large those of [[submit]] are
+        (None, _) => {
+            let text = "must be there: how many envelopes a second, such as rate = \"50/s\"";
+            return Err(context.in_section("workload", "rate", text));
+        }
+        (_, None) => {
+            let text = "must be there: when the last is submitted, such as until = \"2s\"";
+            return Err(context.in_section("workload", "until", text));
+        }
+    };
     let from = table.from.unwrap_or_default().0;
-    let Some(length) = table.until.0.checked_sub(from) else {
+    let Some(length) = until.0.checked_sub(from) else {
         return Err(context.in_section("workload", "until", "is before `from`"));
     };
     // The rate is of all clients together; they take turns.
-    let count = (length.as_micros() * u128::from(table.rate.0) / 1_000_000_000) as u64;
+    let count = (length.as_micros() * u128::from(rate.0) / 1_000_000_000) as u64;
     if count > MOST_SUBMISSIONS {
         let text = format!("{count} envelopes; {MOST_SUBMISSIONS} are the most");
         return Err(context.in_section("workload", "rate", text));
     }
     for index in 0..count {
-        let at = from
-            + Duration::from_micros(
-                (u128::from(index + 1) * 1_000_000_000 / u128::from(table.rate.0)) as u64,
-            );
+        let at =
+            from + Duration::from_micros((u128::from(index + 1) * 1_000_000_000 / u128::from(rate.0)) as u64);
         for place in receivers(table.to.as_ref(), context.n, index % clients, index / clients) {
             submissions.push(Submission { at: Time(at), place, index, variant: 0 });
         }
@@ -266,7 +294,7 @@ fn twins(liars: &[Spanned<LiarTable>]) -> Vec<Place> {
     twins.map(|liar| Place(liar.replica)).collect()
 }
 
-fn byzantine(
+fn liar(
     liar: Spanned<LiarTable>,
     nth: usize,
     context: &Context<'_>,
@@ -305,8 +333,53 @@ fn byzantine(
 }
 
 fn expect(table: ExpectTable, context: &Context<'_>) -> Result<Expect, ScenarioError> {
-    let ExpectTable { safety, liveness, violates, acted, min_view, max_view, min_blocks, min_crashes } =
-        table;
+    let ExpectTable {
+        safety, liveness, violates, acted, min_view, max_view, min_blocks, min_crashes, ..
+    } = table;
+    if let Some(unknown) =
+        acted.keys().find(|name| byzantine::find(name).is_none_or(|info| info.name != **name))
+    {
+        let text = match byzantine::find(unknown) {
+            Some(info) => format!("`{unknown}` is counted under its name, `{}`", info.name),
+            None => format!("no attack is called `{unknown}`; `sbft-sim attacks --list` shows all"),
+        };
+        return Err(context.in_section("expect", "acted", text));
+    }
+    if let Some(unknown) = violates.as_deref().filter(|name| !violation::is_known(name)) {
+        let names: Vec<&str> = CHECKS.iter().map(|check| check.name).collect();
+        let text = format!(
+            "no check is called `{unknown}`; there are the classes safety, liveness, storm, panic, and: {}",
+            names.join(", ")
+        );
+        return Err(context.in_section("expect", "violates", text));
+    }
+    let known = |key: &str, place: u16| {
+        if usize::from(place) < context.n {
+            return Ok(place);
+        }
+        let text = format!("there is no replica {place}; the places are 0 to {}", context.n - 1);
+        Err(context.in_section("expect", key, text))
+    };
+    let reasons = |key: &str, table: BTreeMap<String, String>| {
+        let mut reasons = BTreeMap::new();
+        for (place, reason) in table {
+            let number = place.parse().map_err(|_| {
+                let text = format!("`{place}` is no replica; write it like {key} = {{ 2 = \"corrupt\" }}");
+                context.in_section("expect", key, text)
+            })?;
+            reasons.insert(known(key, number)?, reason);
+        }
+        Ok(reasons)
+    };
+    if let Some(unknown) = table.disk.keys().find(|name| !disk::TOLL.contains(&name.as_str())) {
+        let text = format!("disks do nothing called `{unknown}`; there are: {}", disk::TOLL.join(", "));
+        return Err(context.in_section("expect", "disk", text));
+    }
+    let stopped = reasons("stopped", table.stopped)?;
+    let refused = reasons("refused", table.refused)?;
+    let down = table.down.into_iter().map(|place| known("down", place)).collect::<Result<_, _>>()?;
+    let caught_up = table.caught_up.into_iter().map(|place| known("caught_up", place));
+    let caught_up = caught_up.collect::<Result<_, _>>()?;
     if let (Some(least), Some(most)) = (min_view, max_view)
         && least > most
     {
@@ -322,5 +395,10 @@ fn expect(table: ExpectTable, context: &Context<'_>) -> Result<Expect, ScenarioE
         max_view,
         min_blocks,
         min_crashes,
+        disk: table.disk,
+        stopped,
+        refused,
+        down,
+        caught_up,
     })
 }

@@ -241,6 +241,39 @@ impl fmt::Display for Between {
     }
 }
 
+/// One size, or the smallest and the largest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Sizes(pub(super) u64, pub(super) u64);
+
+impl<'de> Deserialize<'de> for Sizes {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        #[derive(serde::Deserialize)]
+        #[serde(
+            untagged,
+            expecting = "expected a size such as \"1KiB\", or a pair such as [\"200B\", \"40KB\"]"
+        )]
+        enum Either {
+            One(Size),
+            Two([Size; 2]),
+        }
+        match Either::deserialize(from)? {
+            Either::One(Size(both)) => Ok(Self(both, both)),
+            Either::Two([Size(low), Size(high)]) if low <= high => Ok(Self(low, high)),
+            Either::Two(_) => Err(D::Error::custom("the first of the two sizes must not be the larger")),
+        }
+    }
+}
+
+impl fmt::Display for Sizes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0 == self.1 {
+            write!(f, "\"{}\"", Size(self.0))
+        } else {
+            write!(f, "[\"{}\", \"{}\"]", Size(self.0), Size(self.1))
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

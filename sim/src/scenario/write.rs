@@ -5,7 +5,7 @@ use std::fmt::{Display, Write as _};
 use std::time::Duration;
 
 use super::Scenario;
-use super::units::{Between, Size, Span};
+use super::units::{Between, Size, Sizes, Span};
 use super::write_faults::{self, Bodies};
 use crate::channel::Signatures;
 use crate::expect::Expect;
@@ -88,6 +88,7 @@ pub(super) fn scenario(scenario: &Scenario) -> String {
     write_faults::faults(plan, &bodies, &mut out);
     write_faults::cuts(plan, &bodies, &mut out);
     expect(&plan.expect, &mut out);
+    sizes(&plan.settings, &usual, &mut out);
     submissions(&plan.submissions, &mut out);
     out
 }
@@ -306,6 +307,26 @@ fn expect(expect: &Expect, out: &mut String) {
             table.key(key, value);
         }
     }
+    let disk: Vec<String> =
+        expect.disk.iter().map(|(name, count)| format!("{} = {count}", string(name))).collect();
+    inline(&mut table, "disk", &disk);
+    for (key, reasons) in [("stopped", &expect.stopped), ("refused", &expect.refused)] {
+        let reasons: Vec<String> =
+            reasons.iter().map(|(place, reason)| format!("{place} = {}", string(reason))).collect();
+        inline(&mut table, key, &reasons);
+    }
+    for (key, places) in [("down", &expect.down), ("caught_up", &expect.caught_up)] {
+        if !places.is_empty() {
+            table.key(key, list(places));
+        }
+    }
+    table.end(out);
+}
+
+fn sizes(settings: &Settings, usual: &Settings, out: &mut String) {
+    let mut table = Table::new("[workload]");
+    let sizes = |pair: (u64, u64)| Sizes(pair.0, pair.1);
+    table.key_unless("size", sizes(settings.envelope_bytes), sizes(usual.envelope_bytes));
     table.end(out);
 }
 

@@ -21,6 +21,8 @@ const RIGHT: f64 = 230.0;
 const HALF: f64 = 16.0;
 /// How wide a letter of a label is, more or less.
 const LETTER: f64 = 5.9;
+/// How far apart arrows are that would be one.
+const BESIDE: f64 = 3.5;
 /// How high a tile is. The browser lays out only those that are in sight.
 const TILE: f64 = 1500.0;
 /// What was sent to the same replica so often before is not drawn again.
@@ -97,6 +99,8 @@ struct Painter<'a> {
     room: Room,
     gap: f64,
     width: f64,
+    /// How many packets from here to there at this moment are drawn.
+    beside: BTreeMap<(usize, usize, u64), usize>,
     items: Vec<Item>,
 }
 
@@ -121,7 +125,8 @@ pub(super) fn picture(story: &Story<'_>, focus: &Focus<'_>) -> Picture {
         .collect();
     let axis = Axis::new(needs(story, focus, &drawn, &marks, &room), hop(story), focus.folds);
     let width = LEFT + gap * bodies as f64 + RIGHT;
-    let mut painter = Painter { story, focus, axis, lanes, room, gap, width, items: Vec::new() };
+    let mut painter =
+        Painter { story, focus, axis, lanes, room, gap, width, beside: BTreeMap::new(), items: Vec::new() };
     painter.times();
     painter.breaks();
     painter.bands();
@@ -388,7 +393,11 @@ impl Painter<'_> {
         let (x0, x1) = (self.lanes[packet.from], self.lanes.get(packet.to).copied().unwrap_or(LEFT));
         let toward = if x1 > x0 { 1.0 } else { -1.0 };
         let (from, to) = (x0 + toward * 3.0, x1 - toward * 5.0);
-        let top = self.axis.y(packet.at);
+        // What leaves together for the same replica runs side by side, and not on top of each other.
+        let beside = self.beside.entry((packet.from, packet.to, packet.at)).or_insert(0);
+        let aside = (*beside).min(4) as f64 * BESIDE;
+        *beside += usize::from(packet.about.kind != Kind::Status);
+        let top = self.axis.y(packet.at) + aside;
         let kind = class(packet.about.kind);
         let past = if self.focus.past.contains(&packet.id) { " past" } else { "" };
         let title = self.title(packet);
@@ -424,7 +433,7 @@ impl Painter<'_> {
             end = y;
         }
         for (at, style) in ends {
-            let y = self.axis.y(at).max(top);
+            let y = (self.axis.y(at) + aside).max(top);
             end = end.max(y);
             let line = format!("M{from:.0} {top:.1}L{to:.0} {y:.1}");
             let _ = write!(
@@ -440,7 +449,8 @@ impl Painter<'_> {
         }
         // Votes for the first of several stories need no letter to be told from the others.
         if packet.contested && (packet.story > 0 || packet.about.kind == Kind::PrePrepare) {
-            let part = 0.3 / (x1 - x0).abs().max(1.0) * self.gap;
+            // Near its receiver: near its sender it is one of a bundle.
+            let part = 1.0 - 0.36 / (x1 - x0).abs().max(1.0) * self.gap;
             let (x, y) = (from + (to - from) * part, top + (end - top) * part - 3.0);
             let _ = write!(
                 svg,

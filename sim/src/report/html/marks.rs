@@ -110,8 +110,8 @@ pub(super) fn marks(story: &Story<'_>, limit: usize) -> Vec<Mark> {
             What::Entered { view, .. } => {
                 mark(false, "k-nv", Sign::Dot("d-nv"), &format!("enters view {view}"), vec![], String::new())
             }
-            What::Complains { view, reason } => {
-                let text = short(&format!("complains: v{view}, {reason}"), limit);
+            What::Complains { reason, .. } => {
+                let text = short(&format!("complains: {reason}"), limit);
                 mark(false, "k-vc", Sign::Dot("d-vc"), &text, vec![], String::new())
             }
             What::Withdrew { .. } => {
@@ -165,7 +165,8 @@ pub(super) fn marks(story: &Story<'_>, limit: usize) -> Vec<Mark> {
                 mark(false, "k-bad", Sign::Failed, &text, vec![], String::new())
             }
             What::Accuse { text } => {
-                let text = short(&format!("proof: {text}"), limit);
+                let liar = text.split_whitespace().next().unwrap_or("somebody");
+                let text = short(&format!("has proof that {liar} lied"), limit);
                 mark(false, "k-bad", Sign::Dot("d-vc"), &text, vec![], String::new())
             }
             What::Disk { fault, text } => {
