@@ -271,8 +271,10 @@ mod tests {
     }
 
     #[test]
-    fn a_disk_that_fails_a_sync_stops_its_replica() {
+    fn a_disk_that_fails_a_sync_stops_its_replica_until_somebody_starts_it_again() {
         let world = world(1, DiskFault::SyncFails);
-        assert!(world.bodies[2].failed.is_some() && !world.bodies[2].is_up());
+        let body = &world.bodies[2];
+        assert!(matches!(&body.fate.stopped[..], [reason] if reason.contains("sync")), "{:?}", body.fate);
+        assert!(body.is_up() && body.store.last().0 == world.checks.chain_len());
     }
 }
