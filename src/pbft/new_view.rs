@@ -16,6 +16,7 @@
 
 use std::sync::Arc;
 
+use super::complaint::Reason;
 use super::message::{NewView, NewViewBody, Offence, PreparedCertificate, SignedViewChange, Unsigned};
 use super::{Note, Output, Phase, Record, Replica};
 use crate::header::header_hash;
@@ -232,16 +233,24 @@ impl Replica {
             primary: self.primary(),
             reproposed: again.len(),
         }));
+        let mut two_new_views = None;
         for certificate in again {
             let number = certificate.proposal.number();
             if number > self.tip.number {
                 self.slots.entry(number).or_default().reproposed = Some(Arc::clone(&certificate.proposal));
-            } else {
-                self.vote_again(&certificate.proposal, out);
+            } else if !self.vote_again(&certificate.proposal, out) {
+                two_new_views = Some(number);
             }
+        }
+        if self.halted {
+            return;
         }
         // After a restart there may be votes of this view in the log: they come first.
         self.repeat_votes(out);
+        if let Some(number) = two_new_views {
+            let text = || format!("{number} was committed in this view, and its new-view has another block");
+            self.raise(Reason::Fault, text, out);
+        }
     }
 }
 

@@ -195,21 +195,26 @@ impl Replica {
 
     /// Votes in a new view for a block that is committed here already, so that others can commit
     /// it too. Only for what was committed: two digests at one number would be a fork.
-    pub(super) fn vote_again(&mut self, proposal: &Arc<Proposal>, out: &mut Vec<Output>) {
+    ///
+    /// False: the block was committed in this very view, and the view's new-view says another one
+    /// belongs there.
+    pub(super) fn vote_again(&mut self, proposal: &Arc<Proposal>, out: &mut Vec<Output>) -> bool {
         let number = proposal.number();
-        let Some(sealed) = self.sealed.get(&number) else { return };
+        let Some(sealed) = self.sealed.get(&number) else { return true };
         let known = self.known(Arc::clone(proposal));
-        if sealed.digest != known.digest {
-            // In a view that was over when the block was committed something else may have been
-            // proposed again; from the block's own view on it can be nothing else.
-            if sealed.view <= self.view {
-                self.halt(
-                    format!("{number} is committed, and {} proposes another block again", self.view),
-                    out,
-                );
-            }
-            return;
+        let (of, same) = (sealed.view, sealed.digest == known.digest);
+        if same {
+            self.vote(known, true, out);
+            return true;
         }
-        self.vote(known, true, out);
+        if of < self.view {
+            // Committed in a view below: an honest replica in every quorum of view-changes says so,
+            // and nothing else can be proposed again. Two quorums contradict each other.
+            self.halt(format!("{number} is committed, and {} proposes another block again", self.view), out);
+        }
+        // In a view that was over when the block was committed, anything may have been proposed again.
+        // In the block's own view that takes no more than one liar, its primary: it made two new-views,
+        // and the block followed from the other one.
+        of != self.view
     }
 }

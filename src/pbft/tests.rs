@@ -9,3 +9,4 @@ mod random;
 mod restart;
 mod stories;
 mod suspicion;
+mod two_new_views;
