@@ -22,7 +22,7 @@ pub fn data_hash<'a>(data: impl IntoIterator<Item = &'a Bytes>) -> Digest {
 
 /// DER `SEQUENCE { INTEGER number, OCTET STRING previous_hash, OCTET STRING data_hash }`: the
 /// bytes that are hashed and signed (fabric-spec C.1).
-pub fn header_bytes(header: &Header) -> Vec<u8> {
+pub fn header_bytes(header: &Header) -> HeaderBytes {
     let number = header.number.0.to_be_bytes();
     let significant = number.iter().position(|byte| *byte != 0).unwrap_or(number.len() - 1);
     let digits = &number[significant..];
@@ -31,17 +31,42 @@ pub fn header_bytes(header: &Header) -> Vec<u8> {
     let body = 2 + sign + digits.len() + 2 + previous.len() + 2 + header.data_hash.0.len();
     assert!(body < 128, "header body is at most 2+9+2+32+2+32 bytes, so lengths take one byte");
 
-    let mut out = Vec::with_capacity(2 + body);
-    out.extend([0x30, body as u8, 0x02, (sign + digits.len()) as u8]);
+    let mut out = HeaderBytes { bytes: [0; HEADER_BYTES], len: 0 };
+    out.put(&[0x30, body as u8, 0x02, (sign + digits.len()) as u8]);
     if sign == 1 {
-        out.push(0);
+        out.put(&[0]);
     }
-    out.extend(digits);
-    out.extend([0x04, previous.len() as u8]);
-    out.extend(previous);
-    out.extend([0x04, header.data_hash.0.len() as u8]);
-    out.extend(header.data_hash.0);
+    out.put(digits);
+    out.put(&[0x04, previous.len() as u8]);
+    out.put(previous);
+    out.put(&[0x04, header.data_hash.0.len() as u8]);
+    out.put(&header.data_hash.0);
     out
+}
+
+/// Most bytes that a header has.
+const HEADER_BYTES: usize = 2 + 2 + 9 + 2 + 32 + 2 + 32;
+
+/// The bytes of a header: they are made for every vote, so they are not put on the heap.
+#[derive(Clone, Copy, Debug)]
+pub struct HeaderBytes {
+    bytes: [u8; HEADER_BYTES],
+    len: usize,
+}
+
+impl HeaderBytes {
+    fn put(&mut self, bytes: &[u8]) {
+        self.bytes[self.len..self.len + bytes.len()].copy_from_slice(bytes);
+        self.len += bytes.len();
+    }
+}
+
+impl std::ops::Deref for HeaderBytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
 }
 
 /// SHA-256 of [`header_bytes`]: the hash that the next block carries as its previous hash.

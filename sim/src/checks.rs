@@ -24,6 +24,7 @@ use sbft::pbft::message::{Message, Offence};
 use sbft::pbft::{Config, Note, Output, Record, Replica};
 use sbft::types::{CommittedBlock, Digest, Number, Place, RequestId, Time, View};
 
+use crate::digests::digest_of;
 use crate::draw::mix;
 use crate::signing::Keys;
 use crate::violation::{Class, Violation};
@@ -171,14 +172,14 @@ impl Checks {
             Record::Accepted { proposal, .. } => {
                 let named = proposal.candidates.iter().map(|named| self.sizes.get(&named.digest));
                 if let Some(whole) = named.sum::<Option<usize>>() {
-                    self.sizes.insert(proposal.digest(&self.genesis), whole);
+                    self.sizes.insert(digest_of(proposal, &self.genesis), whole);
                 }
                 self.seen.merged += u64::from(proposal.candidates.len() > 1);
                 let last = body.store.last().0.saturating_add(self.window);
                 self.seen.window_full += u64::from(proposal.number().0 == last);
             }
             Record::Prepared(certificate) => {
-                let key = (certificate.proposal.number(), certificate.proposal.digest(&self.genesis));
+                let key = (certificate.proposal.number(), digest_of(&certificate.proposal, &self.genesis));
                 let before = body.log.image().prepared.get(&key);
                 self.seen.certified_again += u64::from(before.is_some_and(|view| *view < certificate.view));
             }

@@ -32,7 +32,7 @@ impl Stand {
         let Some(core) = &body.core else {
             return Self { view: 0, committed: body.store.last().0, own: 1 };
         };
-        let probe = core.probe();
+        let probe = core.outline();
         let accepted = probe.accepted > probe.committed;
         let prepared = probe.prepared > probe.committed;
         let flags = [
@@ -42,7 +42,7 @@ impl Stand {
             accepted,
             prepared,
             // Votes that wait for the proposal they are about.
-            !accepted && probe.messages_held > 0,
+            !accepted && core.holds_messages(),
         ];
         let flags = flags.iter().fold(0, |bits, flag| bits << 1 | u64::from(*flag));
         Self { view: probe.view.0, committed: probe.committed.0, own: 2 + flags }

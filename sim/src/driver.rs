@@ -28,7 +28,7 @@ use crate::violation::{Class, Violation};
 use crate::world::{CrashWhen, Event, Parcel, Promise, World, intake_config};
 
 /// An input and the event that it is the doing of; 0 for what is being dealt with.
-type Caused = (u64, Input);
+pub(crate) type Caused = (u64, Input);
 
 /// Candidates that an intake may cut at one instant; a run has fewer envelopes than this.
 const CUTS_AT_ONCE: usize = 1000;
@@ -99,7 +99,7 @@ impl World {
         let verdict = self.checks.recovered(body, &self.bodies[body], &core);
         self.bodies[body].core = Some(Box::new(core));
         self.fail(verdict);
-        let mut inputs = VecDeque::new();
+        let mut inputs = std::mem::take(&mut self.input_buffer);
         let alive = self.carry_out(body, &mut outputs, &mut inputs);
         outputs.clear();
         self.output_buffer = outputs;
@@ -246,7 +246,9 @@ impl World {
 
     /// Feeds one input to a body's core and carries out what comes of it.
     pub(crate) fn feed(&mut self, body: usize, input: Input) {
-        self.feed_all(body, VecDeque::from([(0, input)]));
+        let mut inputs = std::mem::take(&mut self.input_buffer);
+        inputs.push_back((0, input));
+        self.feed_all(body, inputs);
     }
 
     fn feed_all(&mut self, body: usize, mut inputs: VecDeque<Caused>) {
@@ -276,6 +278,8 @@ impl World {
             }
         }
         self.output_buffer = outputs;
+        inputs.clear();
+        self.input_buffer = inputs;
         if self.bodies[body].is_up() {
             self.begin_sync(body);
             self.arm(body);
@@ -418,7 +422,7 @@ impl World {
         }
         let verdict = self.checks.disk_changed(&self.bodies[body]);
         self.fail(verdict);
-        let mut inputs = VecDeque::new();
+        let mut inputs = std::mem::take(&mut self.input_buffer);
         if self.release(body, &mut inputs) {
             self.feed_all(body, inputs);
         }
@@ -490,7 +494,7 @@ impl World {
         if let Err(error) = self.bodies[body].log.sync(position) {
             return self.stop(body, error.to_string());
         }
-        let mut inputs = VecDeque::new();
+        let mut inputs = std::mem::take(&mut self.input_buffer);
         if self.release(body, &mut inputs) {
             self.feed_all(body, inputs);
         }
@@ -573,7 +577,7 @@ impl World {
 
     /// Works off what the intake wants, when no input of the core led to it.
     pub(crate) fn settle(&mut self, body: usize) {
-        let mut inputs = VecDeque::new();
+        let mut inputs = std::mem::take(&mut self.input_buffer);
         self.settle_intake(body, &mut inputs);
         self.feed_all(body, inputs);
     }

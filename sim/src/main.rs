@@ -2,6 +2,10 @@
 
 mod cli;
 
+/// A run is made of very many small allocations that do not outlive it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> std::process::ExitCode {
     cli::main()
 }

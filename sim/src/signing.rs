@@ -22,6 +22,7 @@ use sbft::wire::NONCE_BYTES;
 use sbft::wire::block::{commit_signing_bytes, identifier_header};
 use std::sync::Arc;
 
+use crate::digests::digest_of;
 use crate::draw::{Draws, Purpose, mix};
 use crate::network::Letter;
 use crate::real::RealKeys;
@@ -115,7 +116,7 @@ impl Keys {
     pub fn seal(&self, place: Place, unsigned: Unsigned, nonce: u64) -> Message {
         match unsigned {
             Unsigned::PrePrepare { view, proposal } => {
-                let digest = proposal.digest(&self.domain.genesis);
+                let digest = digest_of(&proposal, &self.domain.genesis);
                 let vote = PrepareVote { view, number: proposal.number(), digest };
                 let signature = self.sign(place, &vote.signing_bytes(&self.domain, place));
                 Message::PrePrepare(PrePrepare { view, proposal, signature })
@@ -207,7 +208,7 @@ impl Keys {
     }
 
     fn judge_pre_prepare(&self, pre_prepare: &PrePrepare) -> Result<(), Flaw> {
-        let digest = pre_prepare.proposal.digest(&self.domain.genesis);
+        let digest = digest_of(&pre_prepare.proposal, &self.domain.genesis);
         let vote = PrepareVote { view: pre_prepare.view, number: pre_prepare.proposal.number(), digest };
         let primary = self.primary(pre_prepare.view);
         let by =
@@ -288,7 +289,7 @@ impl Keys {
         if self.plants.has(Plant::ForgedCertificateAccepted) {
             return Ok(());
         }
-        let digest = certificate.proposal.digest(&self.domain.genesis);
+        let digest = digest_of(&certificate.proposal, &self.domain.genesis);
         let vote = PrepareVote { view: certificate.view, number: certificate.proposal.number(), digest };
         let older = || {
             let views = (0..certificate.view.0).rev().take(8).map(View);
@@ -491,7 +492,7 @@ fn block_bytes(
     bytes.extend(last_config.to_be_bytes());
     bytes.extend((identifier_header.len() as u64).to_be_bytes());
     bytes.extend(identifier_header);
-    bytes.extend(header_bytes(header));
+    bytes.extend_from_slice(&header_bytes(header));
     bytes
 }
 

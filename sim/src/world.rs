@@ -5,8 +5,7 @@
 //! its key. Events are ordered by time and then by a keyed draw, so that what happens at one
 //! instant happens in every order, and in the same order for the same seed.
 
-use std::cmp::Ordering;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,8 +26,10 @@ use crate::clock::Clock;
 use crate::coverage::Coverage;
 use crate::disk::{BlockStore, DiskFault, Log};
 use crate::draw::{Draws, Purpose, mix};
+use crate::driver::Caused;
 use crate::network::{Conditions, Delay, Kind, Network, Packet, Partition, Shape, Ticket};
 use crate::plan::{CrashAt, Fate};
+use crate::queue::Queue;
 use crate::real::RealKeys;
 use crate::signing::Keys;
 use crate::trace::{Trace, What};
@@ -288,34 +289,6 @@ pub(crate) enum Event {
     Fault(Fault),
 }
 
-pub(crate) struct Queued {
-    pub(crate) at: Time,
-    tie: u64,
-    order: u64,
-    pub(crate) event: Event,
-}
-
-impl PartialEq for Queued {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other) == Ordering::Equal
-    }
-}
-
-impl Eq for Queued {}
-
-impl PartialOrd for Queued {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Queued {
-    /// The earliest first out of a heap that gives the greatest first.
-    fn cmp(&self, other: &Self) -> Ordering {
-        (other.at, other.tie, other.order).cmp(&(self.at, self.tie, self.order))
-    }
-}
-
 /// A send that waits for the records before it.
 #[derive(Clone, Debug)]
 pub(crate) enum Promise {
@@ -447,13 +420,14 @@ pub struct World {
     pub(crate) toll: BTreeMap<&'static str, u64>,
     /// What the liars that collude know.
     pub(crate) colluders: Knowledge,
-    pub(crate) queue: BinaryHeap<Queued>,
-    order: u64,
+    pub(crate) queue: Queue,
     /// Partitions that there were.
     pub(crate) partitions: u64,
     pub(crate) healed: bool,
     pub(crate) violation: Option<Violation>,
+    /// Room for what a core puts out and takes in, kept from one input to the next.
     pub(crate) output_buffer: Vec<Output>,
+    pub(crate) input_buffer: VecDeque<Caused>,
     /// Counts abstract states, if anybody wants to know.
     pub(crate) coverage: Option<Coverage>,
     /// Events carried out.
@@ -534,12 +508,12 @@ impl World {
             crashed_by_chance: None,
             encodings: Encodings::default(),
             crash_when: Vec::new(),
-            queue: BinaryHeap::new(),
-            order: 0,
+            queue: Queue::default(),
             partitions: 0,
             healed: false,
             violation: None,
             output_buffer: Vec::new(),
+            input_buffer: VecDeque::new(),
             coverage: None,
             events: 0,
             bodies,
@@ -592,11 +566,11 @@ impl World {
     }
 
     pub(crate) fn schedule_at(&mut self, at: Time, event: Event) {
-        self.order += 1;
         // Ticks and syncs of one body at one instant must not depend on how many other events
         // there were: the tie-break hashes what the event is about, and only then the order.
-        let tie = self.draws.bits(Purpose::Tie, &[event.about(), at.0.as_micros() as u64]);
-        self.queue.push(Queued { at, tie, order: self.order, event });
+        let about = event.about();
+        let tie = self.draws.bits(Purpose::Tie, &[about, at.0.as_micros() as u64]);
+        self.queue.push(at, tie, about, event);
     }
 
     /// The first check that failed, if any.
@@ -622,7 +596,7 @@ impl World {
     /// Carries out the next event if it is due at or before `until`. False when there is none or
     /// a check has failed.
     pub fn step(&mut self, until: Time) -> bool {
-        if self.violation.is_some() || self.queue.peek().is_none_or(|next| next.at > until) {
+        if self.violation.is_some() || self.queue.next_at().is_none_or(|next| next > until) {
             return false;
         }
         let Some(next) = self.queue.pop() else { return false };
@@ -631,7 +605,7 @@ impl World {
             self.now = next.at;
         }
         self.events += 1;
-        self.trace.count(next.at, next.event.about());
+        self.trace.count(next.at, next.about);
         self.trace.cause = 0;
         self.dispatch(next.event);
         true
@@ -809,16 +783,10 @@ impl World {
 
     /// Takes the packets that are under way, in the order in which they would arrive.
     pub fn take_under_way(&mut self) -> Vec<Parcel> {
-        let mut under_way = Vec::new();
-        let mut rest = Vec::new();
-        while let Some(next) = self.queue.pop() {
-            match next.event {
-                Event::Deliver(parcel) => under_way.push(parcel),
-                _ => rest.push(next),
-            }
-        }
-        self.queue.extend(rest);
-        under_way
+        self.queue.take_out(|event| match event {
+            Event::Deliver(parcel) => Ok(parcel),
+            other => Err(other),
+        })
     }
 
     /// Bodies of one place, other than `except`.

@@ -92,8 +92,9 @@ struct State {
 
 #[derive(Debug, Default)]
 struct Contents {
-    seen: Vec<u8>,
-    durable: Vec<u8>,
+    /// Both shared with forks until they are written to.
+    seen: Arc<Vec<u8>>,
+    durable: Arc<Vec<u8>>,
     unsynced: Vec<Change>,
 }
 
@@ -120,8 +121,8 @@ impl MemoryDisk {
     pub fn fork(&self) -> Self {
         let state = self.state();
         let file = |file: &Contents| Contents {
-            seen: file.seen.clone(),
-            durable: file.seen.clone(),
+            seen: Arc::clone(&file.seen),
+            durable: Arc::clone(&file.seen),
             unsynced: Vec::new(),
         };
         let fork = State {
@@ -182,14 +183,14 @@ impl MemoryDisk {
                 // One in three is lost whole, one stays whole, one is torn.
                 match (random(3), change) {
                     (0, _) => {}
-                    (1, change) => apply(&mut file.durable, &change),
-                    (_, Change::SetLen(len)) => apply(&mut file.durable, &Change::SetLen(len)),
+                    (1, change) => apply(Arc::make_mut(&mut file.durable), &change),
+                    (_, Change::SetLen(len)) => apply(Arc::make_mut(&mut file.durable), &Change::SetLen(len)),
                     (_, Change::Write { position, bytes }) => {
-                        tear(&mut file.durable, position, &bytes, &mut random);
+                        tear(Arc::make_mut(&mut file.durable), position, &bytes, &mut random);
                     }
                 }
             }
-            file.seen = file.durable.clone();
+            file.seen = Arc::clone(&file.durable);
         }
         for renaming in std::mem::take(&mut state.unsynced_names) {
             if random(2) == 0 {
@@ -213,7 +214,7 @@ impl MemoryDisk {
     /// A file's bytes as a reader sees them.
     pub fn contents(&self, path: &Path) -> Option<Vec<u8>> {
         let state = self.state();
-        state.names.get(path).map(|file| state.files[*file].seen.clone())
+        state.names.get(path).map(|file| state.files[*file].seen.to_vec())
     }
 
     /// Sets a file's bytes, durably (bit rot, a careless operator).
@@ -226,8 +227,8 @@ impl MemoryDisk {
             state.durable_names.insert(path.to_owned(), file);
         }
         let contents = &mut state.files[file];
-        contents.seen = bytes.to_vec();
-        contents.durable = bytes.to_vec();
+        contents.durable = Arc::new(bytes.to_vec());
+        contents.seen = Arc::clone(&contents.durable);
         contents.unsynced.clear();
     }
 
@@ -356,7 +357,7 @@ impl Disk for MemoryDisk {
                 match found {
                     Some(file) => {
                         state.files[file].unsynced.push(Change::SetLen(0));
-                        state.files[file].seen.clear();
+                        state.files[file].seen = Arc::default();
                         file
                     }
                     None => {
@@ -463,7 +464,7 @@ impl DiskFile for MemoryFile {
         state.check_room(self.file, position + bytes.len())?;
         let change = Change::Write { position, bytes: bytes.to_vec() };
         let file = &mut state.files[self.file];
-        apply(&mut file.seen, &change);
+        apply(Arc::make_mut(&mut file.seen), &change);
         file.unsynced.push(change);
         Ok(())
     }
@@ -474,7 +475,7 @@ impl DiskFile for MemoryFile {
         state.check_room(self.file, len as usize)?;
         let change = Change::SetLen(len as usize);
         let file = &mut state.files[self.file];
-        apply(&mut file.seen, &change);
+        apply(Arc::make_mut(&mut file.seen), &change);
         file.unsynced.push(change);
         Ok(())
     }
@@ -497,7 +498,7 @@ impl DiskFile for MemoryFile {
             }
             match (&change, misdeed.take()) {
                 (Change::Write { position, bytes }, Some(how)) => {
-                    spoil(&mut file.durable, *position, bytes, how);
+                    spoil(Arc::make_mut(&mut file.durable), *position, bytes, how);
                     match how {
                         Misdeed::Misdirects(_) => wrongs.misdirected_sectors += 1,
                         Misdeed::LosesSector | Misdeed::Lies => wrongs.lost_sectors += 1,
@@ -505,7 +506,7 @@ impl DiskFile for MemoryFile {
                 }
                 (change, later) => {
                     *misdeed = later;
-                    apply(&mut file.durable, change);
+                    apply(Arc::make_mut(&mut file.durable), change);
                 }
             }
         }

@@ -447,8 +447,7 @@ fn index_file(id: u64) -> String {
 }
 
 fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> LedgerError {
-    let path = path.to_owned();
-    move |source| LedgerError::Io { action, path, source }
+    move |source| LedgerError::Io { action, path: path.to_owned(), source }
 }
 
 /// Length of the header hash before a block.

@@ -249,28 +249,31 @@ impl Replica {
     /// Not earlier: until the block itself is durable with its certificate, the certificate in the
     /// log is what proves after a crash that the number is taken.
     pub(super) fn forget_old_slots(&mut self) {
-        let settled: Vec<_> = self.slots.range(..=self.durable).map(|(number, _)| *number).collect();
-        for number in settled {
-            let slot = self.slots.get_mut(&number).expect("just listed");
-            let certified = slot.certified.take();
-            let mut released = Vec::from_iter(certified.map(|certified| certified.known));
+        for (_, slot) in self.slots.range_mut(..=self.durable) {
+            if let Some(certified) = slot.certified.take()
+                && certified.known.pinned
+            {
+                self.pool.unpin(&certified.known.proposal);
+            }
             if let Some(voted) = &mut slot.voted {
-                released.push(voted.known.clone());
-                voted.known.pinned = false;
                 voted.known.content = None;
+                if std::mem::take(&mut voted.known.pinned) {
+                    self.pool.unpin(&voted.known.proposal);
+                }
             }
             slot.pending.clear();
             slot.commits.retain(|_, votes| {
                 votes.retain(|signer, _| *signer == self.config.me);
                 !votes.is_empty()
             });
-            if number.0.saturating_add(self.config.window) < self.tip.number.0 {
-                self.slots.remove(&number);
-                self.unprepared.remove(&number);
+        }
+        while let Some((number, _)) = self.slots.first_key_value() {
+            let number = *number;
+            if number > self.durable || number.0.saturating_add(self.config.window) >= self.tip.number.0 {
+                break;
             }
-            for known in released {
-                self.unpin(known);
-            }
+            self.slots.pop_first();
+            self.unprepared.remove(&number);
         }
     }
 

@@ -10,7 +10,7 @@
 
 use std::sync::Arc;
 
-use crate::header::sha256;
+use crate::header::{header_bytes, sha256};
 use crate::types::{
     BlockCertificate, BlockSignature, CandidateRef, Digest, Era, Header, Number, Place, Signature, View,
 };
@@ -43,9 +43,11 @@ impl Proposal {
     /// The proposal digest: over genesis hash, header and the exact list of candidates, without
     /// the view, so that a proposal made again in a later view keeps its digest.
     pub fn digest(&self, genesis: &Digest) -> Digest {
-        let mut bytes = vec![SIGNED_PREFIX, b'D'];
+        let header = header_bytes(&self.header);
+        let mut bytes = Vec::with_capacity(2 + 32 + 8 + header.len() + 8 + self.candidates.len() * (2 + 32));
+        bytes.extend([SIGNED_PREFIX, b'D']);
         bytes.extend(genesis.0);
-        put_header(&mut bytes, &self.header);
+        put_bytes(&mut bytes, &header);
         put_len(&mut bytes, self.candidates.len());
         for candidate in &self.candidates {
             bytes.extend(candidate.origin.0.to_be_bytes());
@@ -320,7 +322,7 @@ fn put_bytes(bytes: &mut Vec<u8>, value: &[u8]) {
 }
 
 fn put_header(bytes: &mut Vec<u8>, header: &Header) {
-    put_bytes(bytes, &crate::header::header_bytes(header));
+    put_bytes(bytes, &header_bytes(header));
 }
 
 fn put_block_certificate(bytes: &mut Vec<u8>, certificate: &BlockCertificate) {

@@ -215,6 +215,20 @@ impl Replica {
     /// A snapshot for status, metrics and checks.
     pub fn probe(&self) -> Probe {
         let slots: usize = self.slots.values().map(Slot::messages).sum();
+        let messages_held = slots + self.view_changes.len() + self.hoard.len();
+        Probe { messages_held, ..self.outline() }
+    }
+
+    /// Whether it holds any vote, proposal or view-change.
+    pub fn holds_messages(&self) -> bool {
+        !self.view_changes.is_empty()
+            || self.hoard.len() > 0
+            || self.slots.values().any(|slot| slot.messages() > 0)
+    }
+
+    /// The same as [`Self::probe`], but for the count of messages, for which all slots are walked
+    /// through; it is 0.
+    pub fn outline(&self) -> Probe {
         Probe {
             view: self.view,
             active: self.phase == Phase::Active && self.config.role == Role::Voter,
@@ -226,7 +240,7 @@ impl Replica {
             in_flight: (self.accepted_top.0 - self.tip.number.0) as usize,
             waiting: self.pool.waiting(),
             candidates_held: self.pool.len(),
-            messages_held: slots + self.view_changes.len() + self.hoard.len(),
+            messages_held: 0,
             halted: self.halted,
         }
     }

@@ -35,9 +35,15 @@ impl Samples {
 
     /// The median, once there are enough: one late message is no slow primary.
     pub(super) fn median(&self) -> Option<Duration> {
-        let mut sorted: Vec<_> = self.0.iter().copied().collect();
-        sorted.sort();
-        (sorted.len() == SAMPLES).then(|| sorted[SAMPLES / 2])
+        let mut sorted = [Duration::ZERO; SAMPLES];
+        if self.0.len() != SAMPLES {
+            return None;
+        }
+        for (to, sample) in sorted.iter_mut().zip(&self.0) {
+            *to = *sample;
+        }
+        sorted.sort_unstable();
+        Some(sorted[SAMPLES / 2])
     }
 }
 

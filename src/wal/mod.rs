@@ -236,7 +236,8 @@ impl Wal {
                 records = &records[fit..];
                 continue;
             }
-            let mut bytes = Vec::new();
+            let size: usize = records[..fit].iter().map(|record| record::encoded_len(record.len())).sum();
+            let mut bytes = Vec::with_capacity(size + RECORD_HEADER);
             for (index, payload) in records[..fit].iter().enumerate() {
                 let sequence = self.next + index as u64;
                 record::encode(&mut bytes, &self.segment.header, sequence, self.next, payload);
@@ -381,8 +382,7 @@ fn segment_name(id: u64) -> String {
 }
 
 fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> WalError {
-    let path = path.to_owned();
-    move |source| WalError::Io { action, path, source }
+    move |source| WalError::Io { action, path: path.to_owned(), source }
 }
 
 const SEGMENT_SUFFIX: &str = ".wal";

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use sbft::pbft::message::{Message, PreparedCertificate, Proposal, SignedViewChange};
 use sbft::types::{Candidate, Digest, Number, Place, Signature, View};
 
+use crate::digests::digest_of;
 use crate::network::Packet;
 
 /// The last packets kept, and the first ones.
@@ -64,7 +65,7 @@ impl Knowledge {
     fn learn_message(&mut self, who: Place, message: &Message, genesis: &Digest) {
         match message {
             Message::PrePrepare(m) => {
-                let digest = m.proposal.digest(genesis);
+                let digest = digest_of(&m.proposal, genesis);
                 self.heard.insert((who, digest));
                 while self.heard.len() > 4 * SLOTS {
                     self.heard.pop_first();

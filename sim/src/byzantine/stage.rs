@@ -138,7 +138,7 @@ impl<'a> Stage<'a> {
 
     /// The view that the liar's own core is in or has asked for.
     pub fn view(&self) -> View {
-        self.probe().map_or(View(0), |probe| probe.view)
+        self.bodies[self.body].core.as_ref().map_or(View(0), |core| core.stands().0)
     }
 
     /// The liar is the primary of the view that its core is in.

@@ -8,6 +8,7 @@ use sbft::types::{BlockSignature, Digest, Header, Number, Place, Signature, View
 use std::sync::Arc;
 
 use super::{Act, Attack, Bend, Stage, instead};
+use crate::digests::digest_of;
 use crate::network::{Kind, Label, Letter, Packet};
 
 fn is_vote(label: &Label) -> bool {
@@ -61,7 +62,7 @@ impl VoteForAll {
     fn vote_for(&mut self, stage: &mut Stage<'_>, message: &Message) {
         match message {
             Message::PrePrepare(m) => {
-                let slot = (m.view, m.proposal.number(), m.proposal.digest(&stage.genesis()));
+                let slot = (m.view, m.proposal.number(), digest_of(&m.proposal, &stage.genesis()));
                 self.vote(stage, slot, Some(&m.proposal.header));
             }
             Message::Prepare(m) => {
@@ -128,7 +129,7 @@ impl Attack for CommitWithoutPrepare {
         if let Packet::Message(letter) = packet
             && let (Ok(()), Message::PrePrepare(m)) = (letter.good, &letter.message)
         {
-            let digest = m.proposal.digest(&stage.genesis());
+            let digest = digest_of(&m.proposal, &stage.genesis());
             let commit = stage.commit(m.view, &m.proposal.header, digest);
             stage.send_all(&commit);
         }

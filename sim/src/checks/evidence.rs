@@ -7,6 +7,7 @@ use sbft::pbft::message::{Message, Offence};
 use sbft::types::{Digest, Number, Place, View};
 
 use super::{Verdict, unsafe_because};
+use crate::digests::digest_of;
 
 /// A vote's kind, view, number and signer.
 type Vote = (u8, View, Number, Place);
@@ -58,16 +59,10 @@ impl Evidence {
         liars: &BTreeSet<Place>,
         genesis: &Digest,
     ) -> Option<Lie> {
-        let (vote, digest) = match message {
-            Message::PrePrepare(m) => {
-                let signer = m.view.primary(n);
-                if !liars.contains(&signer) {
-                    return None;
-                }
-                ((PREPARE, m.view, m.proposal.number(), signer), m.proposal.digest(genesis))
-            }
-            Message::Prepare(m) => ((PREPARE, m.vote.view, m.vote.number, m.signer), m.vote.digest),
-            Message::Commit(m) => ((COMMIT, m.vote.view, m.vote.header.number, m.signer), m.vote.digest),
+        let vote = match message {
+            Message::PrePrepare(m) => (PREPARE, m.view, m.proposal.number(), m.view.primary(n)),
+            Message::Prepare(m) => (PREPARE, m.vote.view, m.vote.number, m.signer),
+            Message::Commit(m) => (COMMIT, m.vote.view, m.vote.header.number, m.signer),
             _ => return None,
         };
         let (kind, at, number, signer) = vote;
@@ -75,6 +70,12 @@ impl Evidence {
         if at != view || !open || !liars.contains(&signer) {
             return None;
         }
+        let digest = match message {
+            Message::PrePrepare(m) => digest_of(&m.proposal, genesis),
+            Message::Prepare(m) => m.vote.digest,
+            Message::Commit(m) => m.vote.digest,
+            _ => return None,
+        };
         let heard = self.heard.entry(body).or_default();
         // What it heard in other views or of blocks that are done it need not remember.
         if heard.len() > 1000 {

@@ -6,12 +6,14 @@
 //! verifier of certificates.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use sbft::pbft::message::{NewView, Proposal};
 use sbft::pbft::{Config, Record};
 use sbft::types::{CommittedBlock, Digest, Number, Place, Time, View};
 
+use crate::digests::digest_of;
 use crate::signing::Keys;
 use crate::violation::{Class, Violation};
 use crate::world::Body;
@@ -119,7 +121,7 @@ impl Ghost {
         &mut self,
         body: &Body,
         view: View,
-        proposal: &Proposal,
+        proposal: &Arc<Proposal>,
         faulty: &BTreeSet<Place>,
     ) -> Verdict {
         let (place, number) = (body.place, proposal.number());
@@ -130,7 +132,7 @@ impl Ghost {
                 format!("{place} accepts {number} while its last block is {last}, window {}", self.window),
             );
         }
-        let digest = proposal.digest(&self.keys.domain().genesis);
+        let digest = digest_of(proposal, &self.keys.domain().genesis);
         let primary = view.primary(self.keys.n());
         let known = self.proposed.get(&(view, number)) == Some(&digest)
             || self.carried.contains(&(view, number, digest));
@@ -154,7 +156,7 @@ impl Ghost {
         let genesis = self.keys.domain().genesis;
         for certificate in new_view.body.view_changes.iter().flat_map(|change| &change.body.prepared) {
             let number = certificate.proposal.number();
-            self.carried.insert((view, number, certificate.proposal.digest(&genesis)));
+            self.carried.insert((view, number, digest_of(&certificate.proposal, &genesis)));
         }
         self.standing.insert(place, Standing { view, leaving: false, since: self.now });
         Ok(())

@@ -11,6 +11,7 @@ use sbft::pbft::message::{Message, ViewChange};
 use sbft::types::{Digest, Number, View};
 
 use super::{Checks, Verdict, unsafe_because};
+use crate::digests::digest_of;
 use crate::world::Body;
 
 /// A vote's place in the order: nobody may vote twice at one.
@@ -40,7 +41,7 @@ impl Checks {
         let place = body.place;
         let votes = match message {
             Message::PrePrepare(m) if m.view.primary(self.keys.n()) == place => {
-                let digest = m.proposal.digest(&self.genesis);
+                let digest = digest_of(&m.proposal, &self.genesis);
                 Some((Slot::Prepare(m.view, m.proposal.number()), digest))
             }
             Message::Prepare(m) if m.signer == place => {
@@ -217,7 +218,7 @@ impl Checks {
             let carried = change.prepared.iter().any(|certificate| {
                 certificate.proposal.number() == *number
                     && (certificate.view > *committed_in
-                        || certificate.proposal.digest(&self.genesis) == *digest)
+                        || digest_of(&certificate.proposal, &self.genesis) == *digest)
             });
             if !carried {
                 return unsafe_because(

@@ -8,6 +8,8 @@ use sbft::pbft::Record;
 use sbft::pbft::message::Domain;
 use sbft::types::{Digest, Number, View};
 
+use crate::digests::digest_of;
+
 /// What a log promises, by the simulator's own reading of its records.
 #[derive(Clone, Debug)]
 pub struct Image {
@@ -51,13 +53,13 @@ impl Image {
                 self.payloads.insert(candidate.digest);
             }
             Record::Accepted { view, proposal } => {
-                let digest = proposal.digest(genesis);
+                let digest = digest_of(proposal, genesis);
                 self.accepted.insert((*view, proposal.number(), digest));
                 self.named.insert(digest, proposal.candidates.iter().map(|c| c.digest).collect());
             }
             Record::Prepared(certificate) => {
                 let proposal = &certificate.proposal;
-                let digest = proposal.digest(genesis);
+                let digest = digest_of(proposal, genesis);
                 let highest = self.prepared.entry((proposal.number(), digest)).or_default();
                 *highest = (*highest).max(certificate.view);
                 self.named.insert(digest, proposal.candidates.iter().map(|c| c.digest).collect());

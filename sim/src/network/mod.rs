@@ -17,8 +17,9 @@ pub mod partition;
 pub mod rules;
 mod singles;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -124,6 +125,26 @@ pub struct Turned {
     pub next: Option<Time>,
 }
 
+/// The hash of a key that is one already: [`mix`] made it.
+#[derive(Clone, Copy, Debug, Default)]
+struct Mixed(u64);
+
+impl Hasher for Mixed {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = mix(self.0, u64::from(*byte));
+        }
+    }
+
+    fn write_u64(&mut self, key: u64) {
+        self.0 = key;
+    }
+}
+
 /// The network's state.
 #[derive(Debug)]
 pub struct Network {
@@ -140,7 +161,8 @@ pub struct Network {
     links: Vec<Link>,
     /// Some link has conditions of its own.
     own_conditions: bool,
-    attempts: BTreeMap<u64, u32>,
+    /// How often a packet like this was sent. Asked one by one, never walked through.
+    attempts: HashMap<u64, u32, BuildHasherDefault<Mixed>>,
     copies: u64,
     /// Copies that lost their place in a full queue.
     crowded_out: BTreeSet<u64>,
@@ -160,7 +182,7 @@ impl Network {
             watch: Watch::default(),
             links: vec![Link::default(); bodies * bodies],
             own_conditions: false,
-            attempts: BTreeMap::new(),
+            attempts: HashMap::default(),
             copies: 0,
             crowded_out: BTreeSet::new(),
         }

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use sbft::pbft::message::{Message, Offence, ViewChange};
 use sbft::types::{Candidate, CommittedBlock, Digest, Number, View};
 
+use crate::digests::digest_of;
 use crate::draw::mix;
 use crate::signing::Flaw;
 
@@ -177,7 +178,7 @@ fn change_bytes(change: &ViewChange) -> usize {
 pub fn label(message: &Message, genesis: &Digest) -> Label {
     let (kind, view, number, tag) = match message {
         Message::PrePrepare(m) => {
-            (Kind::PrePrepare, m.view, m.proposal.number(), short(&m.proposal.digest(genesis)))
+            (Kind::PrePrepare, m.view, m.proposal.number(), short(&digest_of(&m.proposal, genesis)))
         }
         Message::Prepare(m) => (Kind::Prepare, m.vote.view, m.vote.number, short(&m.vote.digest)),
         Message::Commit(m) => (Kind::Commit, m.vote.view, m.vote.header.number, short(&m.vote.digest)),
