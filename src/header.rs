@@ -61,6 +61,12 @@ impl HeaderBytes {
     }
 }
 
+impl AsRef<[u8]> for HeaderBytes {
+    fn as_ref(&self) -> &[u8] {
+        self
+    }
+}
+
 impl std::ops::Deref for HeaderBytes {
     type Target = [u8];
 

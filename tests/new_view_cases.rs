@@ -438,11 +438,11 @@ fn case_74_a_flood_of_votes_from_one_replica_takes_bounded_memory() {
         let change = ViewChange { view: View(view.0.max(1)), base: None, prepared: Vec::new() };
         let messages = [
             Message::Prepare(one.keys.prepare(Place(2), PrepareVote { view, number, digest })),
-            Message::Commit(one.keys.commit(
+            Message::Commit(Arc::new(one.keys.commit(
                 Place(2),
                 CommitVote { view, header, digest, last_config: Number(0) },
                 round,
-            )),
+            ))),
             Message::ViewChange(Arc::new(one.keys.view_change(Place(2), change))),
         ];
         for message in messages {
@@ -485,7 +485,7 @@ fn case_88_a_commit_over_other_metadata_is_not_counted() {
             digest,
             last_config: Number(last_config),
         };
-        Message::Commit(one.keys.commit(Place(place), vote, 1))
+        Message::Commit(Arc::new(one.keys.commit(Place(place), vote, 1)))
     };
     let committed =
         |outputs: &[Output]| outputs.iter().any(|output| matches!(output, Output::CommitBlock(_)));

@@ -42,13 +42,27 @@ impl Clock {
 
     /// What it shows at `now`.
     pub fn local(&self, now: Time) -> Time {
-        let nanos = now.since(self.since).as_nanos() * self.rate() / 1_000_000;
+        let real = now.since(self.since);
+        if self.ppm == 0 {
+            return self.showed.after(real);
+        }
+        let nanos = match small(real) {
+            Some(nanos) => u128::from(nanos * self.rate() as u64 / 1_000_000),
+            None => real.as_nanos() * self.rate() / 1_000_000,
+        };
         self.showed.after(span(nanos))
     }
 
     /// The first moment at which it shows `local` or more.
     pub fn global(&self, local: Time) -> Time {
-        let nanos = (local.since(self.showed).as_nanos() * 1_000_000).div_ceil(self.rate());
+        let shown = local.since(self.showed);
+        if self.ppm == 0 {
+            return self.since.after(shown);
+        }
+        let nanos = match small(shown) {
+            Some(nanos) => u128::from((nanos * 1_000_000).div_ceil(self.rate() as u64)),
+            None => (shown.as_nanos() * 1_000_000).div_ceil(self.rate()),
+        };
         self.since.after(span(nanos))
     }
 
@@ -87,6 +101,13 @@ impl Clock {
     fn rate(&self) -> u128 {
         (1_000_000 + i64::from(self.ppm)) as u128
     }
+}
+
+/// The nanoseconds of a time so short (two hours and more) that they can be multiplied by a rate in
+/// 64 bits: a division of 128 bits is slow, and clocks are read all the time.
+fn small(time: Duration) -> Option<u64> {
+    let nanos = u64::try_from(time.as_nanos()).ok()?;
+    (nanos < 1 << 43).then_some(nanos)
 }
 
 fn span(nanos: u128) -> Duration {

@@ -30,7 +30,8 @@ use crate::world::{CrashWhen, Event, Parcel, Promise, World, intake_config};
 /// An input and the event that it is the doing of; 0 for what is being dealt with.
 pub(crate) type Caused = (u64, Input);
 
-/// Candidates that an intake may cut at one instant; a run has fewer envelopes than this.
+/// Candidates that an intake may cut at one instant; a run has fewer envelopes than this. (That they
+/// are too many is no more than a loop without end: cut, let go, cut again.)
 const CUTS_AT_ONCE: usize = 1000;
 
 impl World {
@@ -301,7 +302,7 @@ impl World {
             }
         }
         self.settle_intake(body, inputs);
-        self.release(body, inputs)
+        self.bodies[body].is_up() && self.release(body, inputs)
     }
 
     fn carry_out_one(&mut self, body: usize, output: Output) {
@@ -622,15 +623,24 @@ impl World {
             if self.bodies[body].intake_outputs.is_empty() {
                 self.bodies[body].intake_outputs = outputs; // its room, for the next time
             }
-            if own.len() > CUTS_AT_ONCE && self.bodies[body].is_honest() {
-                let place = self.bodies[body].place;
-                let text = format!("{place} lets its candidates go as fast as it cuts them");
-                return self.fail(Err(Violation::new(Class::Storm, "candidates", text)));
+            if own.len() > CUTS_AT_ONCE {
+                return self.cuts_for_ever(body);
             }
         }
         for input in own.into_iter().rev() {
             inputs.push_front(input);
         }
+    }
+
+    /// A body lets its candidates go as fast as it cuts them: nothing else would ever happen again.
+    /// From an honest one it is a fault; one of the f is stopped.
+    fn cuts_for_ever(&mut self, body: usize) {
+        if !self.bodies[body].is_honest() {
+            return self.kill_liar(body);
+        }
+        let place = self.bodies[body].place;
+        let text = format!("{place} lets its candidates go as fast as it cuts them");
+        self.fail(Err(Violation::new(Class::Storm, "candidates", text)));
     }
 
     /// Makes a candidate of a batch, and sends it to all others; gives the input for the core.

@@ -122,7 +122,7 @@ impl Keys {
                 Message::PrePrepare(PrePrepare { view, proposal, signature })
             }
             Unsigned::Prepare(vote) => Message::Prepare(self.prepare(place, vote)),
-            Unsigned::Commit(vote) => Message::Commit(self.commit(place, vote, nonce)),
+            Unsigned::Commit(vote) => Message::Commit(Arc::new(self.commit(place, vote, nonce))),
             Unsigned::ViewChange(body) => Message::ViewChange(Arc::new(self.view_change(place, body))),
             Unsigned::NewView(body) => Message::NewView(Arc::new(self.new_view(place, body))),
         }

@@ -205,7 +205,11 @@ fn judge_tail(bytes: &Bytes, end: usize, file: &FileHeader, expected: u64, reaso
     }
     let most = (bytes.len() / RECORD_HEADER) as u64;
     let mut torn_to = end;
-    for position in (end..bytes.len()).step_by(8) {
+    // Mostly zeros are left, and a header of nothing but zeros is none.
+    let not_zero = bytes[end..].chunks_exact(8).rposition(|word| word != [0; 8]);
+    let Some(not_zero) = not_zero else { return Tail::Clean };
+    let not_zero = end + 8 * not_zero + 8;
+    for position in (end..not_zero).step_by(8) {
         let Some(header) = Header::decode(bytes, position, file) else { continue };
         if header.sequence < expected || header.sequence - expected > most {
             continue;
@@ -218,7 +222,7 @@ fn judge_tail(bytes: &Bytes, end: usize, file: &FileHeader, expected: u64, reaso
         torn_to = torn_to.max(position + encoded_len(header.len)).min(bytes.len());
     }
     if !file.recycled {
-        let last = bytes[end..].iter().rposition(|byte| *byte != 0);
+        let last = bytes[end..not_zero].iter().rposition(|byte| *byte != 0);
         torn_to = torn_to.max(last.map_or(end, |last| end + last + 1));
     }
     if torn_to == end { Tail::Clean } else { Tail::Torn(torn_to - end) }

@@ -15,7 +15,7 @@ use crate::types::{BlockCertificate, CandidateRef, CommittedBlock, Digest, Numbe
 
 impl Replica {
     /// A commit vote.
-    pub(super) fn on_commit(&mut self, from: Place, commit: Commit, out: &mut Vec<Output>) {
+    pub(super) fn on_commit(&mut self, from: Place, commit: Arc<Commit>, out: &mut Vec<Output>) {
         let (view, number) = (commit.vote.view, commit.vote.header.number);
         let mine = commit.signer == self.config.me;
         if view > self.view.next() || !self.is_near(number) || mine && from != self.config.me {
@@ -41,8 +41,8 @@ impl Replica {
             Some(first)
                 if first.vote.digest != commit.vote.digest || first.vote.header != commit.vote.header =>
             {
-                let first = Box::new(first.clone());
-                self.on_offence(Offence::Commits(first, Box::new(commit)), out);
+                let (first, second) = (first.as_ref().clone(), commit.as_ref().clone());
+                self.on_offence(Offence::Commits(Box::new(first), Box::new(second)), out);
             }
             Some(_) => {}
         }
@@ -95,7 +95,7 @@ impl Replica {
     fn block_certificate(
         &self,
         known: &Known,
-        commits: &BTreeMap<View, BTreeMap<Place, Commit>>,
+        commits: &BTreeMap<View, BTreeMap<Place, Arc<Commit>>>,
     ) -> Option<BlockCertificate> {
         let header = &known.proposal.header;
         if header.previous_hash != Some(self.tip.hash) && !self.planted(Plant::ParentNotChecked) {
@@ -103,7 +103,7 @@ impl Replica {
         }
         let last_config = self.last_config_at(header.number, known);
         let any = self.planted(Plant::CommitCountsAnyDigest);
-        let matches = |commit: &&Commit| {
+        let matches = |commit: &Commit| {
             let vote = &commit.vote;
             any || vote.digest == known.digest && vote.header == *header && vote.last_config == last_config
         };

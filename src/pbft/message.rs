@@ -272,7 +272,7 @@ pub enum Message {
     /// A prepare vote.
     Prepare(Prepare),
     /// A commit vote.
-    Commit(Commit),
+    Commit(Arc<Commit>),
     /// A vote for another view.
     ViewChange(Arc<SignedViewChange>),
     /// The start of a view.

@@ -58,7 +58,7 @@ pub(super) struct Slot {
     /// By view, then signer: digest and signature. The primary's pre-prepare is its prepare.
     pub(super) prepares: BTreeMap<View, BTreeMap<Place, (Digest, Signature)>>,
     /// By view, then signer.
-    pub(super) commits: BTreeMap<View, BTreeMap<Place, Commit>>,
+    pub(super) commits: BTreeMap<View, BTreeMap<Place, Arc<Commit>>>,
 }
 
 impl Slot {

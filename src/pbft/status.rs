@@ -186,7 +186,7 @@ impl Replica {
                 out.push(Output::Repeat(to, Message::Prepare(prepare)));
             }
             if let Some(commit) = slot.commits.get(&view).and_then(|votes| votes.get(&me)) {
-                out.push(Output::Repeat(to, Message::Commit(commit.clone())));
+                out.push(Output::Repeat(to, Message::Commit(Arc::clone(commit))));
             }
         }
     }

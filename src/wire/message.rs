@@ -54,7 +54,7 @@ pub fn decode(frame: Bytes) -> Result<(Era, Message), WireError> {
     let body = match message.1 {
         Body::PrePrepare(message) => to_pre_prepare(message).map(Message::PrePrepare),
         Body::Prepare(message) => to_prepare(message).map(Message::Prepare),
-        Body::Commit(message) => to_commit(message).map(Message::Commit),
+        Body::Commit(message) => to_commit(message).map(|it| Message::Commit(Arc::new(it))),
         Body::ViewChange(message) => to_view_change(message).map(|it| Message::ViewChange(Arc::new(it))),
         Body::NewView(message) => to_new_view(message).map(|it| Message::NewView(Arc::new(it))),
         Body::Status(message) => Ok(Message::Status(Status {

@@ -76,7 +76,7 @@ impl ToSign {
             Unsigned::Prepare(vote) => Message::Prepare(Prepare { vote, signer, signature }),
             Unsigned::Commit(vote) => {
                 let signature = BlockSignature { identifier_header, signature };
-                Message::Commit(Commit { vote, signer, signature })
+                Message::Commit(Arc::new(Commit { vote, signer, signature }))
             }
             Unsigned::ViewChange(body) => {
                 Message::ViewChange(Arc::new(SignedViewChange { body, signer, signature }))

@@ -225,7 +225,7 @@ impl<'a> Stage<'a> {
         let nonce = self.draws.bits(Purpose::Nonce, &[u64::from(self.me.0), view.0, header.number.0, 5]);
         let last_config = self.config.last_config;
         let vote = CommitVote { view, header: header.clone(), digest, last_config };
-        self.packet(Message::Commit(self.keys.commit(self.me, vote, nonce)))
+        self.packet(Message::Commit(Arc::new(self.keys.commit(self.me, vote, nonce))))
     }
 
     /// A view-change with the liar's signature.

@@ -246,11 +246,11 @@ fn resigned(letter: &Letter, change: impl FnOnce(&mut Place, &mut Signature)) ->
             Some(Message::Prepare(vote))
         }
         Message::Commit(m) => {
-            let mut vote = m.clone();
+            let mut vote = m.as_ref().clone();
             let BlockSignature { identifier_header, mut signature } = vote.signature;
             change(&mut vote.signer, &mut signature);
             vote.signature = BlockSignature { identifier_header, signature };
-            Some(Message::Commit(vote))
+            Some(Message::Commit(Arc::new(vote)))
         }
         _ => None,
     }

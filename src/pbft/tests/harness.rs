@@ -70,7 +70,7 @@ pub(super) fn sign(me: Place, unsigned: Unsigned) -> Message {
         Unsigned::Prepare(vote) => Message::Prepare(Prepare { vote, signer: me, signature }),
         Unsigned::Commit(vote) => {
             let signature = BlockSignature { identifier_header: Bytes::new(), signature };
-            Message::Commit(Commit { vote, signer: me, signature })
+            Message::Commit(Arc::new(Commit { vote, signer: me, signature }))
         }
         Unsigned::ViewChange(body) => {
             Message::ViewChange(Arc::new(SignedViewChange { body, signer: me, signature }))

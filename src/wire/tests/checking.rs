@@ -109,7 +109,7 @@ fn case_88_a_commit_names_its_signer_canonically() {
         let signature = consenters.keys[2].sign(&bytes).to_bytes();
         let signature =
             BlockSignature { identifier_header, signature: Signature(Bytes::copy_from_slice(&signature)) };
-        Message::Commit(Commit { vote: vote.clone(), signer: Place(2), signature })
+        Message::Commit(Arc::new(Commit { vote: vote.clone(), signer: Place(2), signature }))
     };
     let nonce = [9; NONCE_BYTES];
     let good = block::identifier_header(id_of(Place(2)), &nonce);
@@ -128,7 +128,7 @@ fn case_88_a_commit_names_its_signer_canonically() {
     ] {
         let mut commit = consenters.commit(Place(2), vote.clone());
         change(&mut commit.vote);
-        check(&consenters, Message::Commit(commit), "signature of commit is not that of r2");
+        check(&consenters, Message::Commit(Arc::new(commit)), "signature of commit is not that of r2");
     }
 }
 

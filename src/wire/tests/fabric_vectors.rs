@@ -57,7 +57,7 @@ fn signed_bytes_and_signatures_are_right() {
     let mut checked = 0;
     for (vector, block) in blocks(&vectors) {
         let header = block::header_of(&block).expect("a header");
-        assert_eq!(header_bytes(&header), bytes(vector, "header_der"));
+        assert_eq!(header_bytes(&header)[..], bytes(vector, "header_der")[..]);
         let value = bytes(vector, "orderer_block_metadata");
         for signature in vector["signatures"].as_array().into_iter().flatten() {
             let identifier_header = bytes(signature, "identifier_header");

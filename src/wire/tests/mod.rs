@@ -107,7 +107,7 @@ impl Consenters {
 
     fn commit(&self, place: Place, vote: CommitVote) -> Commit {
         match self.sign(place, Unsigned::Commit(vote)) {
-            Message::Commit(message) => message,
+            Message::Commit(message) => message.as_ref().clone(),
             other => panic!("{other:?}"),
         }
     }
@@ -200,7 +200,7 @@ impl Consenters {
         let mut messages = vec![
             Message::PrePrepare(self.pre_prepare(4, &proposal)),
             Message::Prepare(self.prepare(Place(1), 4, &proposal)),
-            Message::Commit(self.commit(Place(2), self.commit_vote(4, &proposal))),
+            Message::Commit(Arc::new(self.commit(Place(2), self.commit_vote(4, &proposal)))),
             Message::ViewChange(self.view_change(Place(3), self.view_change_body())),
             Message::NewView(self.new_view(self.new_view_body())),
             Message::Status(Status { view: View(3), active: true, ..Status::default() }),
@@ -384,7 +384,7 @@ impl Random {
                 signature: self.signature(),
             }),
             1 => Message::Prepare(self.prepare()),
-            2 => Message::Commit(self.commit()),
+            2 => Message::Commit(Arc::new(self.commit())),
             3 => Message::ViewChange(self.view_change()),
             4 => Message::NewView(Arc::new(self.new_view())),
             5 => Message::Status(Status {
