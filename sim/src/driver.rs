@@ -30,8 +30,8 @@ use crate::world::{CrashWhen, Event, Parcel, Promise, World, intake_config};
 /// An input and the event that it is the doing of; 0 for what is being dealt with.
 pub(crate) type Caused = (u64, Input);
 
-/// Candidates that an intake may cut at one instant; a run has fewer envelopes than this. (That they
-/// are too many is no more than a loop without end: cut, let go, cut again.)
+/// Candidates that an intake may cut at one instant; a run has fewer envelopes than this. More are
+/// the same ones again and again: cut, let go, cut.
 const CUTS_AT_ONCE: usize = 1000;
 
 impl World {
@@ -602,7 +602,12 @@ impl World {
             }
             for output in outputs.drain(..) {
                 match output {
-                    IntakeOutput::Cut(batch) => own.extend(self.cut(body, batch)),
+                    IntakeOutput::Cut(batch) => {
+                        own.extend(self.cut(body, batch));
+                        if self.violation.is_some() || !self.bodies[body].is_up() {
+                            return;
+                        }
+                    }
                     IntakeOutput::Revalidate(envelopes) => {
                         for (id, frame) in envelopes {
                             let valid = self.workload.revalidate(frame);
@@ -622,9 +627,6 @@ impl World {
             }
             if self.bodies[body].intake_outputs.is_empty() {
                 self.bodies[body].intake_outputs = outputs; // its room, for the next time
-            }
-            if own.len() > CUTS_AT_ONCE {
-                return self.cuts_for_ever(body);
             }
         }
         for input in own.into_iter().rev() {
@@ -646,6 +648,15 @@ impl World {
     /// Makes a candidate of a batch, and sends it to all others; gives the input for the core.
     fn cut(&mut self, body: usize, batch: Batch) -> Option<Caused> {
         let place = self.bodies[body].place;
+        let cuts = &mut self.bodies[body].cuts;
+        if cuts.0 != self.now {
+            *cuts = (self.now, 0);
+        }
+        cuts.1 += 1;
+        if cuts.1 > CUTS_AT_ONCE {
+            self.cuts_for_ever(body);
+            return None;
+        }
         let sequence = batch.sequence;
         let candidate = match wire::candidate::encode(place, sequence, batch.envelopes) {
             Ok(candidate) => Arc::new(candidate),
@@ -692,3 +703,6 @@ impl World {
 fn guarded<T>(lies: bool, run: impl FnOnce() -> T) -> Option<T> {
     if lies { catch_unwind(AssertUnwindSafe(run)).ok() } else { Some(run()) }
 }
+
+#[cfg(test)]
+mod tests;

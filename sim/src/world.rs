@@ -342,6 +342,8 @@ pub struct Body {
     pub(crate) tick: Option<Time>,
     /// Its pool and block cutter.
     pub intake: Intake,
+    /// How many candidates it has cut at this instant.
+    pub(crate) cuts: (Time, usize),
     /// What the intake wants done.
     pub(crate) intake_outputs: Vec<IntakeOutput>,
     /// Candidates that the core has released since the intake was last told.
@@ -481,6 +483,7 @@ impl World {
                 block_sync_running: false,
                 tick: None,
                 intake: Intake::new(intake_config(&settings, *place), Vec::new()),
+                cuts: (Time::ZERO, 0),
                 intake_outputs: Vec::new(),
                 released: Vec::new(),
                 stalled: VecDeque::new(),
