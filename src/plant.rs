@@ -94,7 +94,7 @@ plants! {
     "P23" ViewChangeNotRepeated: "view-changes and new-views are not sent again"
         => "settles", "join";
     "P24" ComplaintNotRearmed: "the complaint clock does not start again after a view's first block"
-        => "settles";
+        => "settles", "fairness";
     "P25" EnvelopesNotChecked: "candidates are taken as valid without a look at their envelopes"
         => "validity", "certificate";
     "P26" CommitBeforePrepared: "a commit is cast without a quorum of prepares"
@@ -160,7 +160,7 @@ plants! {
     "X05" CompactionForgetsVotes: "compaction keeps the certificates and not the accepted proposals"
         => "votes kept", "persist first";
     "X06" CompactionForgetsView: "compaction keeps the votes and not the view"
-        => "view monotone", "persist first";
+        => "view monotone", "persist first", "votes kept";
     "X07" RestartForgetsIds: "a restarted replica does not count the last block's envelopes as duplicates"
         => "settles", "halted", "integrity";
     "X08" DedupWindowTooShort: "an envelope may come again one block before D blocks have passed"
@@ -174,9 +174,9 @@ plants! {
     "X12" DurableTooEarly: "blocks count as durable as soon as they are committed"
         => "certificates kept", "persist first";
     "X13" OffenceUnproven: "any two different votes prove a lie"
-        => "evidence";
+        => "evidence", "encoding";
     "X14" CatchUpAsksOnce: "a question for blocks that nobody answers is the last one"
-        => "settles";
+        => "settles", "fairness";
     "X15" SourceNotRotated: "the same peer is asked for blocks again and again"
         => "settles";
     "X16" StatusAnswersStatus: "a status is answered by a status"
@@ -193,7 +193,7 @@ plants! {
         => "own vote", "persist first";
     "X22" ForwardedUnbounded: "a peer may forward any number of candidates"
         => "bounded memory";
-    "X23" ReleasedForgotten: "what was in an own candidate that came back is not cut again"
+    "X23" FlightNeverLands: "what was in flight when a view failed is not proposed again"
         => "settles", "accepted envelopes";
     "X24" LogNotSynced: "the log is written and not synced"
         => "votes kept", "certificates kept", "view monotone", "persist first", "one vote", "settles", "torn tail";
@@ -312,6 +312,17 @@ impl<T> Hoard<T> {
 }
 
 const _: () = assert!(Plant::ALL.len() <= 128, "a bit for each plant");
+
+/// What is shipped has no plants: the set takes no room, and holds none, whoever asks.
+#[cfg(not(feature = "plant"))]
+const _: () = {
+    assert!(size_of::<Plants>() == 0 && size_of::<Hoard<[u8; 32]>>() == 0);
+    let mut nth = 0;
+    while nth < Plant::ALL.len() {
+        assert!(!Plants::NONE.has(Plant::ALL[nth]));
+        nth += 1;
+    }
+};
 
 #[cfg(test)]
 mod tests {

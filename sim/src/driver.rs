@@ -407,7 +407,7 @@ impl World {
     }
 
     /// Writes the live records into a new segment and drops the older ones, or dies half-way.
-    fn compact(&mut self, body: usize, key: &[u64; 3]) {
+    fn compact(&mut self, body: usize, key: &[u64]) {
         let Some(core) = &self.bodies[body].core else { return };
         let live = core.live_records();
         let durable = self.bodies[body].store.durable();
@@ -498,6 +498,14 @@ impl World {
         let mut inputs = std::mem::take(&mut self.input_buffer);
         if self.release(body, &mut inputs) {
             self.feed_all(body, inputs);
+        }
+        // The node compacts when it has dealt with all that came along with the news of a durable
+        // block: more blocks may be committed by then, and not be durable.
+        if self.bodies[body].is_up() && self.bodies[body].store.unsynced() > 0 {
+            let key = [body as u64, u64::from(self.bodies[body].incarnation), position, 1];
+            if self.draws.chance(Purpose::Compact, &key, self.settings.compact_rate) {
+                self.compact(body, &key);
+            }
         }
     }
 

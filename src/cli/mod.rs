@@ -22,12 +22,18 @@ use crate::crypto::KeyKind;
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 
+/// A build from which rules can be taken away says so, and is for tests only: nobody orders with it.
+const VERSION: &str = match cfg!(feature = "plant") {
+    true => concat!(env!("CARGO_PKG_VERSION"), " with planted bugs, for tests only"),
+    false => env!("CARGO_PKG_VERSION"),
+};
+
 /// A Byzantine-fault-tolerant block-ordering engine.
 ///
 /// Clients hand it signed envelopes over gRPC; n replicas agree on one chain of signed blocks,
 /// even if f = (n - 1) / 3 of them lie. Start with `sbft network --load 50`.
 #[derive(Debug, Parser)]
-#[command(name = "sbft", version, propagate_version = true, arg_required_else_help = true)]
+#[command(name = "sbft", version = VERSION, propagate_version = true, arg_required_else_help = true)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

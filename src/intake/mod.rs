@@ -297,9 +297,6 @@ impl Intake {
         if let Some(sequence) = self.own_digests.remove(&digest)
             && let Some(own) = self.own.remove(&sequence)
         {
-            if self.config.plants.has(Plant::ReleasedForgotten) {
-                return;
-            }
             free.extend(
                 own.ids
                     .into_iter()

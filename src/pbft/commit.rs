@@ -189,6 +189,9 @@ impl Replica {
         {
             self.unpin(certified.known);
         }
+        if self.planted(Plant::DurableTooEarly) {
+            self.durable = number;
+        }
         self.forget_old_slots();
         if self.phase == Phase::Active {
             self.failed_views = 0;

@@ -180,7 +180,6 @@ impl Replica {
                 self.try_catch_up(outputs);
             }
             Input::BlocksDurable(number) => {
-                let number = if self.planted(Plant::DurableTooEarly) { self.tip.number } else { number };
                 self.durable = number.min(self.tip.number).max(self.durable);
                 self.forget_old_slots();
             }

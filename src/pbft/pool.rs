@@ -11,6 +11,7 @@ use std::sync::Arc;
 use super::Output;
 use super::dedup::Dedup;
 use super::message::{MAX_CANDIDATES, Proposal};
+use crate::plant::{Plant, Plants};
 use crate::types::{Candidate, CandidateRef, Digest, Number, Place, Time, View};
 
 /// Where a candidate stands in a line: a generation (an origin that restarts counts from 0 again),
@@ -86,8 +87,8 @@ pub(super) struct Pool {
     parked: BTreeSet<Digest>,
     /// Whose turn it is when the next block is put together.
     next_origin: Place,
-    /// Forwarders have no quota: a rule taken away.
-    unbounded: bool,
+    /// Rules taken away.
+    plants: Plants,
 }
 
 /// How a candidate came.
@@ -126,14 +127,13 @@ impl Pool {
             ready_bytes: 0,
             parked: BTreeSet::new(),
             next_origin: Place(0),
-            unbounded: false,
+            plants: Plants::NONE,
         }
     }
 
-    /// Forwarders have no quota, for tests that take that rule away.
-    pub(super) fn without_bound(mut self, unbounded: bool) -> Self {
-        self.unbounded = unbounded;
-        self
+    /// The same, without these rules.
+    pub(super) fn planted(self, plants: Plants) -> Self {
+        Self { plants, ..self }
     }
 
     /// Takes in a valid candidate that came from `from`. One that came over its origin's link is
@@ -169,7 +169,8 @@ impl Pool {
         }
 
         let charged = from == origin && self.charged[origin.index()] < self.outstanding;
-        let forwarded = from != origin && (self.forwarded[from.index()] < self.outstanding || self.unbounded);
+        let unbounded = self.plants.has(Plant::ForwardedUnbounded);
+        let forwarded = from != origin && (self.forwarded[from.index()] < self.outstanding || unbounded);
         let cursor = committed_prefix(candidate, 0, dedup);
         let done = cursor == candidate.ids.len();
         if from == origin && (!charged || done) {
@@ -307,7 +308,8 @@ impl Pool {
         let digests: Vec<_> = self.held.keys().copied().collect();
         for digest in digests {
             let held = self.held.get_mut(&digest).expect("just listed");
-            (held.in_flight, held.parked) = (false, false);
+            held.in_flight &= self.plants.has(Plant::FlightNeverLands);
+            held.parked = false;
             held.wanted = held.wanted.filter(|_| again.contains(&digest));
             self.sort(&digest);
         }

@@ -46,8 +46,7 @@ impl Replica {
             sealed: BTreeMap::new(),
             dedup: Dedup::new(config.dedup_blocks, config.max_message_count, tip.recent, config.plants)
                 .leaking_order(config.plants.has(Plant::OrderLeaks) && config.me.0 % 2 == 1),
-            pool: Pool::new(n, outstanding, sequence)
-                .without_bound(config.plants.has(Plant::ForwardedUnbounded)),
+            pool: Pool::new(n, outstanding, sequence).planted(config.plants),
             invalid: BTreeSet::new(),
             fetches: Fetches::default(),
             view: View(0),

@@ -9,8 +9,8 @@ use sbft::types::{Place, Time};
 use super::{Verdict, unsafe_because};
 use crate::violation::{Class, Violation};
 
-/// Events that may be under way at one time.
-const MOST_QUEUED: usize = 100_000;
+/// Events that may be under way at one time; runs in which nothing is wrong stay below 3,000.
+const MOST_QUEUED: usize = 20_000;
 /// Ticks that a body may have at one instant.
 const MOST_TICKS: u32 = 1000;
 /// Packets out for each one in, on top of what time alone brings, at most: a vote may complete a

@@ -1,7 +1,7 @@
 //! `sbft-sim plants`: does the simulator find what was planted?
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -9,11 +9,15 @@ use std::time::Duration;
 use clap::Args;
 use sbft::plant::Plant;
 use sbft_sim::plants::{Finding, Origin, hunt};
+use sbft_sim::scenario::Scenario;
+use sbft_sim::shrink::effective;
 
 use super::{Exit, Outcome, complain, say};
 
 /// How long one failing schedule is made smaller.
-const SHRINK_BUDGET: Duration = Duration::from_secs(30);
+const SHRINK_BUDGET: Duration = Duration::from_secs(60);
+/// Where the repository keeps the smallest scenarios.
+const KEPT: &str = "sim/scenarios/plants";
 
 #[derive(Args)]
 pub(crate) struct Plants {
@@ -40,6 +44,21 @@ pub(crate) struct Plants {
     json: bool,
 }
 
+/// What became of one planted bug, and the smallest scenario that shows it.
+struct Row {
+    finding: Finding,
+    pin: Option<Pin>,
+}
+
+/// A scenario in a file.
+struct Pin {
+    file: PathBuf,
+    /// Effective faults in it.
+    faults: usize,
+    /// How long making it small took, if it was made just now.
+    took: Option<Duration>,
+}
+
 impl Plants {
     pub(crate) fn run(self) -> Outcome {
         let plants = if self.only.is_empty() { Plant::ALL.to_vec() } else { self.only.clone() };
@@ -51,51 +70,60 @@ impl Plants {
             std::fs::create_dir_all(folder)
                 .map_err(|error| format!("cannot make the folder {}: {error}", folder.display()))?;
         }
-        let (findings, unwritten) = self.hunt(&plants);
-        if let Some(text) = unwritten {
-            return Err(text);
-        }
-        say(&if self.json { json(&findings) } else { table(&findings) })?;
-        let all = findings.iter().all(|finding| finding.found.is_some());
+        let rows = self.hunt(&plants)?;
+        say(&if self.json { json(&rows) } else { table(&rows) })?;
+        let all = rows.iter().all(|row| row.finding.found.is_some());
         Ok(if all { Exit::Ok } else { Exit::Safety })
     }
 
-    /// Looks for all of them; and what could not be written.
-    fn hunt(&self, plants: &[Plant]) -> (Vec<Finding>, Option<String>) {
+    /// Looks for all of them.
+    fn hunt(&self, plants: &[Plant]) -> Result<Vec<Row>, String> {
         let jobs = match self.jobs {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             jobs => jobs,
         };
         let next = AtomicUsize::new(0);
-        let findings: Mutex<Vec<Finding>> = Mutex::new(Vec::new());
-        let unwritten: Mutex<Option<String>> = Mutex::new(None);
+        let rows: Mutex<Vec<Result<Row, String>>> = Mutex::new(Vec::new());
         std::thread::scope(|scope| {
             for _ in 0..jobs {
                 scope.spawn(|| {
                     while let Some(plant) = plants.get(next.fetch_add(1, Ordering::Relaxed)) {
                         let finding = hunt(*plant, self.seed_base, self.budget);
-                        if let Err(text) = self.pin(&finding) {
-                            *unwritten.lock().expect("nothing panics with it") = Some(text);
+                        let row = self.pin(&finding).map(|pin| Row { finding, pin });
+                        if let (Ok(row), false) = (&row, self.json) {
+                            complain(&line(row));
                         }
-                        if !self.json {
-                            complain(&line(&finding));
-                        }
-                        findings.lock().expect("no run panics outside its own guard").push(finding);
+                        rows.lock().expect("no run panics outside its own guard").push(row);
                     }
                 });
             }
         });
-        let mut findings = findings.into_inner().expect("all threads are done");
-        findings.sort_by_key(|finding| finding.plant);
-        (findings, unwritten.into_inner().expect("all threads are done"))
+        let rows = rows.into_inner().expect("all threads are done");
+        let mut rows = rows.into_iter().collect::<Result<Vec<Row>, String>>()?;
+        rows.sort_by_key(|row| row.finding.plant);
+        Ok(rows)
     }
 
-    /// Writes the smallest scenario that shows the bug, if that was asked for.
-    fn pin(&self, finding: &Finding) -> Result<(), String> {
-        let (Some(folder), Some(found)) = (&self.write, &finding.found) else { return Ok(()) };
-        let file = folder.join(format!("{}.toml", finding.plant.info().id));
-        let text = found.scenario(finding.plant, SHRINK_BUDGET).to_toml();
-        std::fs::write(&file, text).map_err(|error| format!("cannot write {}: {error}", file.display()))
+    /// Writes the smallest scenario that shows the bug, if that was asked for; else gives the one
+    /// that is kept, if there is one.
+    fn pin(&self, finding: &Finding) -> Result<Option<Pin>, String> {
+        let name = format!("{}.toml", finding.plant.info().id);
+        match (&self.write, &finding.found) {
+            (None, _) => {
+                let file = Path::new(KEPT).join(name);
+                // Elsewhere than in the repository there is none.
+                let kept = Scenario::read(&file).ok();
+                Ok(kept.map(|kept| Pin { file, faults: effective(&kept.plan), took: None }))
+            }
+            (Some(_), None) => Ok(None),
+            (Some(folder), Some(found)) => {
+                let smallest = found.smallest(finding.plant, SHRINK_BUDGET);
+                let file = folder.join(name);
+                std::fs::write(&file, smallest.scenario.to_toml())
+                    .map_err(|error| format!("cannot write {}: {error}", file.display()))?;
+                Ok(Some(Pin { file, faults: smallest.faults, took: Some(smallest.took) }))
+            }
+        }
     }
 }
 
@@ -107,53 +135,60 @@ fn list(plants: &[Plant]) -> String {
     out
 }
 
-fn line(finding: &Finding) -> String {
-    let Finding { plant, seeds, took, found, alarms } = finding;
+fn line(row: &Row) -> String {
+    let Finding { plant, seeds, took, found, alarms } = &row.finding;
     let seconds = took.as_secs_f64();
     let (id, name) = (plant.info().id, plant.info().name);
     let origin = |origin: Origin| match origin {
         Origin::Drawn(seed) => format!("seed {seed}"),
         Origin::Aimed(seed) => format!("aimed {seed}"),
     };
-    let mut line = match found {
-        None => format!("{id:<4} {name:<32} {seeds:>7} {seconds:>8.2}  not found\n"),
-        Some(found) => {
-            let (check, by) = (found.violation.check, origin(found.origin));
-            format!("{id:<4} {name:<32} {seeds:>7} {seconds:>8.2}  {check:<22} {by}\n")
-        }
+    let (check, by) = match found {
+        None => ("not found", String::new()),
+        Some(found) => (found.violation.check, origin(found.origin)),
     };
+    let smallest = row.pin.as_ref().map_or_else(
+        || "none".to_owned(),
+        |Pin { file, faults, took }| {
+            let took = took.map_or_else(String::new, |took| format!(", {:.1} s", took.as_secs_f64()));
+            let name = file.file_name().unwrap_or_default().to_string_lossy();
+            format!("{name}: {faults} faults{took}")
+        },
+    );
+    let mut line = format!("{id:<4} {name:<29} {seeds:>6} {seconds:>8.2}  {check:<21} {by:<10} {smallest}\n");
     for (by, violation) in alarms {
         let _ = writeln!(line, "     {} fails without the bug too: {violation}", origin(*by));
     }
     line
 }
 
-fn table(findings: &[Finding]) -> String {
-    let mut out =
-        format!("{:<37} {:>7} {:>8}  {:<22} {}\n", "planted bug", "seeds", "seconds", "check", "by");
-    out.extend(findings.iter().map(line));
-    let found = findings.iter().filter(|finding| finding.found.is_some()).count();
-    let _ = writeln!(out, "{found} of {} found", findings.len());
+fn table(rows: &[Row]) -> String {
+    let mut out = format!(
+        "{:<34} {:>6} {:>8}  {:<21} {:<10} {}\n",
+        "planted bug", "seeds", "seconds", "check", "by", "smallest scenario"
+    );
+    out.extend(rows.iter().map(line));
+    let found = rows.iter().filter(|row| row.finding.found.is_some()).count();
+    let _ = writeln!(out, "{found} of {} found", rows.len());
     out
 }
 
-fn json(findings: &[Finding]) -> String {
-    let rows: Vec<String> = findings
+fn json(rows: &[Row]) -> String {
+    let rows: Vec<_> = rows
         .iter()
-        .map(|finding| {
-            let check = finding.found.as_ref().map_or_else(
-                || "null".to_owned(),
-                |found| format!("\"{}\"", found.violation.check),
-            );
-            format!(
-                "  {{\"plant\": \"{}\", \"name\": \"{}\", \"found\": {}, \"seeds\": {}, \"seconds\": {:.3}, \"check\": {check}}}",
-                finding.plant.info().id,
-                finding.plant.info().name,
-                finding.found.is_some(),
-                finding.seeds,
-                finding.took.as_secs_f64(),
-            )
+        .map(|Row { finding, pin }| {
+            serde_json::json!({
+                "plant": finding.plant.info().id,
+                "name": finding.plant.info().name,
+                "found": finding.found.is_some(),
+                "seeds": finding.seeds,
+                "seconds": finding.took.as_millis() as f64 / 1000.0,
+                "check": finding.found.as_ref().map(|found| found.violation.check),
+                "scenario": pin.as_ref().map(|pin| pin.file.display().to_string()),
+                "faults": pin.as_ref().map(|pin| pin.faults),
+                "alarms": finding.alarms.len(),
+            })
         })
         .collect();
-    format!("[\n{}\n]\n", rows.join(",\n"))
+    format!("{:#}\n", serde_json::Value::Array(rows))
 }

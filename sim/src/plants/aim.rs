@@ -10,6 +10,7 @@ use sbft::plant::Plant;
 use sbft::types::{Number, Place, Time, View};
 
 use crate::byzantine::{AttackSpec, Trigger};
+use crate::disk::DiskFault;
 use crate::draw::{Draws, Purpose};
 use crate::network::{Conditions, Kind, Rule};
 use crate::plan::{Plan, Submission, liveness_bound};
@@ -57,11 +58,11 @@ pub fn aimed(plant: Plant, seed: u64) -> Plan {
         Plant::SameViewOnly | Plant::TimerBeforeQuorum => aim.scattered(),
         Plant::NoRetransmission => aim.missed_the_end(),
         Plant::DedupWindowTooShort => aim.narrow(),
-        Plant::TornTailAccepted
-        | Plant::TornTailRefused
-        | Plant::LogNotSynced
-        | Plant::SyncFailureIgnored
-        | Plant::RestartForgetsIds => aim.crashes(Plan::draw_with(seed, 4)),
+        Plant::SyncFailureIgnored => aim.failing_syncs(),
+        Plant::CertificatesDropped | Plant::DurableTooEarly => aim.slow_ledger(),
+        Plant::TornTailAccepted | Plant::TornTailRefused | Plant::LogNotSynced | Plant::RestartForgetsIds => {
+            aim.crashes(Plan::draw_with(seed, 4))
+        }
         _ => Plan::draw_with(seed, 4),
     }
 }
@@ -146,7 +147,7 @@ impl Aim {
         self.with_liar(plan, &["silent"])
     }
 
-    /// Wall time of most replicas jumps, and the primary goes silent.
+    /// Wall time of most replicas jumps back, and the primary in office goes silent.
     fn wall_jumps(&self) -> Plan {
         let mut plan = self.calm(Duration::from_millis(1500));
         for body in 0..4 {
@@ -155,7 +156,10 @@ impl Aim {
                 plan.faults.push((at, Fault::WallJump(body as usize, -3_600_000)));
             }
         }
-        self.with_liar(plan, &["silent"])
+        let since = Duration::from_millis(500 + self.below(20, 800));
+        let silent = AttackSpec::named("silent").when(Trigger { from: Some(since), ..Trigger::default() });
+        plan.liars = vec![(Place(0), vec![silent])];
+        plan
     }
 
     /// Replicas are alone by turns, for long enough to go through views, and a liar is silent.
@@ -223,6 +227,27 @@ impl Aim {
     fn crashes(&self, mut plan: Plan) -> Plan {
         plan.settings.crash_rate = 0.01;
         plan.settings.sync = (Duration::from_millis(1), Duration::from_millis(20));
+        plan
+    }
+
+    /// Syncs of one replica fail, and soon after each the power does.
+    fn failing_syncs(&self) -> Plan {
+        let mut plan = self.calm(Duration::from_millis(2000));
+        let body = self.below(1, 4) as usize;
+        for which in 0..3 {
+            let at = Duration::from_millis(100 + self.below(10 + which, 1800));
+            let crash = at + Duration::from_millis(1 + self.below(20 + which, 60));
+            plan.faults.push((Time(at), Fault::Disk(body, DiskFault::SyncFails)));
+            plan.faults.push((Time(crash), Fault::CrashFor(body, Duration::from_millis(20))));
+        }
+        plan
+    }
+
+    /// Blocks take long to become durable, and the log is started anew meanwhile.
+    fn slow_ledger(&self) -> Plan {
+        let mut plan = self.calm(Duration::from_millis(1500));
+        plan.settings.block_sync = (Duration::from_millis(20), Duration::from_millis(200));
+        plan.settings.compact_rate = 0.2;
         plan
     }
 

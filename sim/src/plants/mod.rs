@@ -12,7 +12,7 @@ use sbft::plant::{Plant, Plants};
 
 use crate::plan::{Plan, Show};
 use crate::scenario::Scenario;
-use crate::shrink::{Limits, shrink};
+use crate::shrink::{Limits, effective, shrink};
 use crate::violation::Violation;
 
 pub use aim::aimed;
@@ -62,18 +62,32 @@ impl Origin {
     }
 }
 
+/// The smallest scenario that shows a bug.
+#[derive(Clone, Debug)]
+pub struct Smallest {
+    /// It violates the check with the bug, and passes without.
+    pub scenario: Scenario,
+    /// Effective faults that are left.
+    pub faults: usize,
+    /// How long making it small took.
+    pub took: Duration,
+}
+
 impl Found {
     /// The schedule with the bug, as small as it gets within `budget`, as a scenario that must
     /// violate the check. It passes without the bug, as this one does.
-    pub fn scenario(&self, plant: Plant, budget: Duration) -> Scenario {
+    pub fn smallest(&self, plant: Plant, budget: Duration) -> Smallest {
         let planted = self.plan.clone().without_rule(plant);
         let began = Instant::now();
         let stop = |_| began.elapsed() >= budget;
         let small = shrink(&planted, &Limits { jobs: 1, stop: &stop }).map(|shrunk| shrunk.plan);
         let mut plan = small.filter(|plan| self.is_shown_by(plan)).unwrap_or(planted);
         plan.expect.violates = Some(self.violation.check.to_owned());
+        let faults = effective(&plan);
         let info = plant.info();
-        Scenario { name: Some(format!("{plant}")), about: Some(format!("Planted: {}.", info.sentence)), plan }
+        let about = Some(format!("Planted: {}.", info.sentence));
+        let scenario = Scenario { name: Some(format!("{plant}")), about, plan };
+        Smallest { scenario, faults, took: began.elapsed() }
     }
 
     /// The plan fails by the same check, and passes without what is planted.

@@ -5,7 +5,11 @@
 //! that troubles the run is a list, and whatever can be taken off it is: first in large pieces,
 //! then one by one. In the end times are made round and settings usual, so that a person can read
 //! the file. Every step is kept only if the same check still fails.
+//!
+//! Where this ends depends on the way: nothing more can be taken off alone, and yet there may be a
+//! far smaller run. So what is not small after one way is tried by others ([`WAYS`]).
 
+mod merge;
 mod search;
 mod steps;
 mod times;
@@ -44,6 +48,29 @@ pub struct Shrunk {
     pub stopped: bool,
 }
 
+/// A run with so few effective faults is small: no other way is tried.
+const SMALL: usize = 8;
+
+/// A way from a failing run to a small one.
+#[derive(Clone, Copy, Debug)]
+struct Way {
+    /// Whole kinds of trouble and all that is listed already go before the chances are written down.
+    lists_first: bool,
+    /// Lists are gone through from their ends.
+    backwards: bool,
+}
+
+/// So many chances make a list that is too long to go through: what can go without it goes first.
+const MANY: usize = 2000;
+
+/// The ways, in the order in which they are tried.
+const WAYS: [Way; 4] = [
+    Way { lists_first: false, backwards: false },
+    Way { lists_first: true, backwards: false },
+    Way { lists_first: false, backwards: true },
+    Way { lists_first: true, backwards: true },
+];
+
 /// Makes a failing run small; none if it does not fail.
 pub fn shrink(plan: &Plan, limits: &Limits<'_>) -> Option<Shrunk> {
     let mut plan = plan.clone();
@@ -52,27 +79,54 @@ pub fn shrink(plan: &Plan, limits: &Limits<'_>) -> Option<Shrunk> {
     let violation = report.violation?;
     let chances = report.chances.unwrap_or_default();
     let before = effective(&plan) + chances.crashes.len() + steps::troubled(&chances.singles);
-    let mut search = Search::new(plan, violation, limits);
-    steps::end_early(&mut search);
-    steps::write_down_chances(&mut search);
+    let (mut runs, mut best) = (1, (plan.clone(), violation.clone()));
+    for (nth, mut way) in WAYS.into_iter().enumerate() {
+        way.lists_first ^= before > MANY;
+        let mut search = Search::new(plan.clone(), violation.clone(), limits);
+        (search.runs, search.backwards) = (runs, way.backwards);
+        go(&mut search, way);
+        runs = search.runs;
+        if nth == 0 || measure(&search.best) < measure(&best.0) {
+            best = (search.best, search.violation);
+        }
+        if effective(&best.0) <= SMALL || (limits.stop)(runs) {
+            break;
+        }
+    }
+    let (plan, violation) = best;
+    let after = effective(&plan);
+    Some(Shrunk { violation, runs, before, after, stopped: (limits.stop)(runs), plan })
+}
+
+/// Makes a plan small in one way.
+fn go(search: &mut Search<'_>, way: Way) {
+    steps::end_early(search);
+    if way.lists_first {
+        steps::whole_families(search);
+        steps::list_by_list(search);
+        steps::end_early(search);
+    }
+    steps::write_down_chances(search);
     for _ in 0..3 {
         let (size, runs) = (measure(&search.best), search.runs);
-        steps::whole_families(&mut search);
-        steps::list_by_list(&mut search);
-        steps::fewer_replicas(&mut search);
-        steps::narrow_attacks(&mut search);
-        steps::usual_settings(&mut search);
-        steps::list_by_list(&mut search);
-        steps::end_early(&mut search);
-        times::round(&mut search);
+        steps::whole_families(search);
+        steps::list_by_list(search);
+        steps::fewer_replicas(search);
+        steps::narrow_attacks(search);
+        steps::usual_settings(search);
+        steps::list_by_list(search);
+        steps::end_early(search);
+        times::round(search);
         if measure(&search.best) == size || search.runs == runs || search.is_over() {
             break;
         }
     }
-    steps::readable(&mut search);
-    let Search { best, violation, runs, .. } = search;
-    let after = effective(&best);
-    Some(Shrunk { violation, runs, before, after, stopped: (limits.stop)(runs), plan: best })
+    steps::readable(search);
+    if effective(&search.best) > SMALL {
+        merge::pairs(search);
+        merge::cuts(search);
+        steps::list_by_list(search);
+    }
 }
 
 /// How many faults a plan lists: each cut or single packet, crash, partition and the like, attack

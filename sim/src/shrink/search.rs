@@ -12,12 +12,14 @@ pub(super) struct Search<'a> {
     pub(super) best: Plan,
     pub(super) violation: Violation,
     pub(super) runs: u64,
+    /// Lists are gone through from their ends.
+    pub(super) backwards: bool,
     limits: &'a Limits<'a>,
 }
 
 impl<'a> Search<'a> {
     pub(super) fn new(best: Plan, violation: Violation, limits: &'a Limits<'a>) -> Self {
-        Self { best, violation, runs: 1, limits }
+        Self { best, violation, runs: 1, backwards: false, limits }
     }
 
     /// No more runs.
@@ -59,6 +61,17 @@ impl<'a> Search<'a> {
         get: impl Fn(&Plan) -> Vec<T>,
         set: impl Fn(&mut Plan, Vec<T>),
     ) {
+        let backwards = self.backwards;
+        let turned = |mut items: Vec<T>| {
+            if backwards {
+                items.reverse();
+            }
+            items
+        };
+        self.shorten_in_order(|plan| turned(get(plan)), |plan, items| set(plan, turned(items)));
+    }
+
+    fn shorten_in_order<T: Clone>(&mut self, get: impl Fn(&Plan) -> Vec<T>, set: impl Fn(&mut Plan, Vec<T>)) {
         let mut items = get(&self.best);
         if items.is_empty() || self.change(|plan| set(plan, Vec::new())) {
             return;

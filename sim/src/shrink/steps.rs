@@ -136,14 +136,16 @@ pub(super) fn list_by_list(search: &mut Search<'_>) {
     search.shorten(|plan| plan.submissions.clone(), |plan, submissions| plan.submissions = submissions);
 }
 
-fn attacks(plan: &Plan) -> Vec<(Place, AttackSpec)> {
+/// All attacks, each with its liar.
+pub(super) fn attacks(plan: &Plan) -> Vec<(Place, AttackSpec)> {
     let one = |(place, specs): &(Place, Vec<AttackSpec>)| {
         specs.iter().map(|spec| (*place, spec.clone())).collect::<Vec<_>>()
     };
     plan.liars.iter().flat_map(one).collect()
 }
 
-fn liars(attacks: Vec<(Place, AttackSpec)>) -> Vec<(Place, Vec<AttackSpec>)> {
+/// The liars that these attacks make.
+pub(super) fn liars(attacks: Vec<(Place, AttackSpec)>) -> Vec<(Place, Vec<AttackSpec>)> {
     let mut liars: Vec<(Place, Vec<AttackSpec>)> = Vec::new();
     for (place, spec) in attacks {
         match liars.iter_mut().find(|(known, _)| *known == place) {
@@ -331,7 +333,10 @@ pub(super) fn readable(search: &mut Search<'_>) {
         let (alike, rest): (Vec<Rule>, Vec<Rule>) =
             search.best.cuts.iter().cloned().partition(|cut| is_alike(cut));
         if alike.len() > 1 && first.left.is_none() && first.skip == 0 {
-            let from = alike.iter().flat_map(|cut| cut.from.clone().unwrap_or_default()).collect();
+            let mut from: Vec<usize> =
+                alike.iter().flat_map(|cut| cut.from.clone().unwrap_or_default()).collect();
+            from.sort_unstable();
+            from.dedup();
             search.change(|plan| {
                 plan.cuts = rest;
                 plan.cuts.insert(at.min(plan.cuts.len()), Rule { from: Some(from), ..first });
