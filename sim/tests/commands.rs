@@ -180,3 +180,32 @@ fn a_trace_can_be_drawn_and_compared_without_running_anything() {
     assert_eq!(page("a.html"), page("drawn.html"));
     assert!(!page("a.html").contains("http://") && !page("a.html").contains("https://"), "needs no network");
 }
+
+/// A vote that contradicts a block is shown together with that block.
+#[test]
+fn both_sides_of_a_contradiction_are_shown() {
+    let test = "contradiction";
+    file(test, "P05.toml", &unexpecting("plants/P05.toml"));
+    let failed = call(test, &["run", "P05.toml"]);
+    assert_eq!(failed.code, Some(10), "{}", failed.out);
+    let (_, shown) = failed.out.split_once("what shows it:").expect("it shows why");
+    let (shown, _) = shown.split_once("where they stood:").expect("and then the replicas");
+    let first = shown.lines().nth(1).unwrap_or_default();
+    assert!(first.contains("* committed #") || first.contains("* prepared #"), "{shown}");
+}
+
+/// The code of a document between the first fence of this kind and the next.
+fn fenced(document: &str, kind: &str) -> String {
+    let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(document)).expect(document);
+    let (_, rest) = text.split_once(&format!("```{kind}\n")).expect("it has an example");
+    rest.split_once("```").expect("which ends").0.to_owned()
+}
+
+#[test]
+fn the_example_of_the_documentation_comes_to_what_it_says() {
+    let test = "documentation";
+    file(test, "story.toml", &fenced("docs/scenarios.md", "toml"));
+    let story = call(test, &["run", "story.toml"]);
+    assert_eq!(story.code, Some(0), "{}{}", story.out, story.err);
+    assert!(story.out.contains("equivocate-halves acted"), "{}", story.out);
+}

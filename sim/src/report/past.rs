@@ -25,6 +25,7 @@ pub fn evidence(story: &Story<'_>) -> Vec<u64> {
             .iter()
             .rev()
             .find(|event| event.id < violation.id && event.body.is_some() && speaks(&event.what));
+        shown.extend(locked(story, violation));
         let cause = violation.cause.and_then(|id| story.event(id));
         shown.extend(cause.and_then(|cause| other_vote(story, cause)));
         shown.extend(violation.cause);
@@ -82,6 +83,33 @@ fn other_vote(story: &Story<'_>, cause: &Event) -> Option<u64> {
     let own = others.iter().find(|packet| packet.about.kind != Kind::PrePrepare);
     let vote = own.or_else(|| others.first())?;
     Some(vote.id)
+}
+
+/// Where a vote may contradict a block: the moment at which that block was committed, or else
+/// prepared, at an honest replica.
+fn locked(story: &Story<'_>, violation: &Event) -> Option<u64> {
+    let What::Violation { check, text, .. } = &violation.what else { return None };
+    if check != "prepared lock" {
+        return None;
+    }
+    // "r1 votes for 1b7c2c33 at #1 in v1, where f27bd8f8 may have been committed in v0"
+    let mut words = text.split_whitespace();
+    let at: u64 = words.find_map(|word| word.strip_prefix('#')?.parse().ok())?;
+    let lock: u64 = words.rev().find_map(|word| word.strip_prefix('v')?.parse().ok())?;
+    let mut prepared = None;
+    for event in &story.recording.events {
+        if !event.body.is_some_and(|body| story.is_honest(body)) {
+            continue;
+        }
+        match event.what {
+            What::Committed { view, number, .. } if (view, number) == (lock, at) => return Some(event.id),
+            What::Prepared { view, number } if (view, number) == (lock, at) => {
+                prepared = prepared.or(Some(event.id));
+            }
+            _ => {}
+        }
+    }
+    prepared
 }
 
 /// Two honest replicas appended different blocks at one number.

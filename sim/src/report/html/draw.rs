@@ -101,6 +101,8 @@ struct Painter<'a> {
     width: f64,
     /// How many packets from here to there at this moment are drawn.
     beside: BTreeMap<(usize, usize, u64), usize>,
+    /// Where the letter of a story stands already.
+    tagged: BTreeSet<(usize, usize, u64)>,
     items: Vec<Item>,
 }
 
@@ -125,8 +127,18 @@ pub(super) fn picture(story: &Story<'_>, focus: &Focus<'_>) -> Picture {
         .collect();
     let axis = Axis::new(needs(story, focus, &drawn, &marks, &room), hop(story), focus.folds);
     let width = LEFT + gap * bodies as f64 + RIGHT;
-    let mut painter =
-        Painter { story, focus, axis, lanes, room, gap, width, beside: BTreeMap::new(), items: Vec::new() };
+    let mut painter = Painter {
+        story,
+        focus,
+        axis,
+        lanes,
+        room,
+        gap,
+        width,
+        beside: BTreeMap::new(),
+        tagged: BTreeSet::new(),
+        items: Vec::new(),
+    };
     painter.times();
     painter.breaks();
     painter.bands();
@@ -448,7 +460,8 @@ impl Painter<'_> {
             }
         }
         // Votes for the first of several stories need no letter to be told from the others.
-        if packet.contested && (packet.story > 0 || packet.about.kind == Kind::PrePrepare) {
+        let tells = packet.contested && (packet.story > 0 || packet.about.kind == Kind::PrePrepare);
+        if tells && self.tagged.insert((packet.from, packet.to, packet.at)) {
             // Near its receiver: near its sender it is one of a bundle.
             let part = 1.0 - 0.36 / (x1 - x0).abs().max(1.0) * self.gap;
             let (x, y) = (from + (to - from) * part, top + (end - top) * part - 3.0);

@@ -19,6 +19,8 @@ use crate::network::Kind;
 use crate::trace::{Recording, What};
 use draw::{Focus, Picture, picture, time};
 
+/// A story of at most so many lines is shown without being asked for.
+const WORDS: usize = 30;
 /// More packets than this (statuses apart) are not drawn: what is far from everything
 /// interesting is left out.
 const MOST: usize = 30_000;
@@ -166,9 +168,14 @@ fn verdict(story: &Story<'_>, title: &str, evidence: &[u64]) -> String {
         }
         _ => {
             let highest = story.states.iter().flatten().map(|state| state.committed).max().unwrap_or(0);
+            let view = story.states.iter().flatten().map(|state| state.view).max().unwrap_or(0);
+            let changed = match view {
+                0 => "The view never changed.".to_owned(),
+                _ => format!("In the end they are in view {view}."),
+            };
             let _ = writeln!(
                 out,
-                "<div class=\"card good wide\"><h2>All checks held</h2><p>{highest} blocks committed.</p></div>"
+                "<div class=\"card good wide\"><h2>All checks held</h2><p>{highest} blocks committed. {changed}</p></div>"
             );
         }
     }
@@ -185,10 +192,12 @@ fn verdict(story: &Story<'_>, title: &str, evidence: &[u64]) -> String {
         }
         out.push_str("</ul></details></div>\n");
     }
+    let words = golden::transcript(story.recording);
+    let open = if words.lines().count() <= WORDS { " open" } else { "" };
     let _ = writeln!(
         out,
-        "<div class=\"card wide\"><details><summary>In words</summary><pre>{}</pre></details></div>",
-        escape(&golden::transcript(story.recording))
+        "<div class=\"card wide\"><details{open}><summary>In words</summary><pre>{}</pre></details></div>",
+        escape(&words)
     );
     if !header.reproduce.is_empty() {
         let _ = writeln!(
