@@ -221,7 +221,7 @@ impl Replica {
     /// Whether it holds any vote, proposal or view-change.
     pub fn holds_messages(&self) -> bool {
         !self.view_changes.is_empty()
-            || self.hoard.len() > 0
+            || !self.hoard.is_empty()
             || self.slots.values().any(|slot| slot.messages() > 0)
     }
 
