@@ -318,10 +318,10 @@ impl World {
             }
             Output::Broadcast(unsigned) => self.promise(body, Promise::Broadcast(unsigned)),
             Output::Repeat(to, message) => self.promise(body, Promise::Repeat(to, message)),
-            Output::Tell(to, message) => self.say(body, message, &[to]),
+            Output::Tell(to, message) => self.say(body, message, false, &[to]),
             Output::TellAll(message) => {
                 let others = self.others(place);
-                self.say(body, message, &others);
+                self.say(body, message, false, &others);
             }
             Output::SendCandidate(to, candidate) => self.post(body, to, Packet::Repair(candidate)),
             Output::FetchCandidates(to, digests) => self.post(body, to, Packet::WantCandidates(digests)),
@@ -459,7 +459,7 @@ impl World {
             && let Promise::Broadcast(unsigned) = &promise
         {
             let message = self.keys.seal(self.bodies[body].place, unsigned.clone(), position);
-            let packet = Packet::Message(self.letter(message));
+            let packet = Packet::Message(self.letter_of(body, true, message));
             let parcel = Parcel { from: body, to: body, packet, sent: 0, ticket: Ticket::SURE };
             self.schedule(Duration::ZERO, Event::Deliver(parcel));
         }
@@ -548,7 +548,7 @@ impl World {
                 inputs
                     .push_back((own, Input::Message { from: place, message: signing::own(message.clone()) }));
             }
-            self.say(body, message, &to);
+            self.say(body, message, own, &to);
             if let Some(when) = crash {
                 self.crash_for(body, when.down_for);
                 return false;

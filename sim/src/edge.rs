@@ -30,8 +30,9 @@ impl World {
         (0..self.settings.n as u16).map(Place).filter(|other| *other != place).collect()
     }
 
-    /// Sends a message to some replicas, or lets the liar do with it as it likes.
-    pub(crate) fn say(&mut self, body: usize, message: Message, to: &[Place]) {
+    /// Sends a message to some replicas, or lets the liar do with it as it likes. `sealed`: the body
+    /// has just signed it.
+    pub(crate) fn say(&mut self, body: usize, message: Message, sealed: bool, to: &[Place]) {
         if !self.bodies[body].lies() {
             let message = match self.encodings.message.map(|through| (through.0)(&message)) {
                 None => message,
@@ -42,12 +43,12 @@ impl World {
                     return self.fail(Err(Violation::new(Class::Safety, "encoding", text)));
                 }
             };
-            let letter = self.letter(message);
+            let letter = self.letter_of(body, sealed, message);
             for place in to {
                 self.transmit(body, *place, Packet::Message(letter.clone()), Duration::ZERO);
             }
         } else {
-            let letter = self.letter(message);
+            let letter = self.letter_of(body, sealed, message);
             let acts = self.on_stage(body, |liar, stage| liar.say(stage, &letter, to));
             self.perform(body, acts.unwrap_or_default());
         }
@@ -63,9 +64,11 @@ impl World {
         }
     }
 
-    pub(crate) fn letter(&self, message: Message) -> Rc<Letter> {
+    /// The message with what the network and the checkers may know of it.
+    pub(crate) fn letter_of(&self, body: usize, sealed: bool, message: Message) -> Rc<Letter> {
         let label = label(&message, &self.settings.config.domain.genesis);
-        Rc::new(Letter { good: self.keys.judge(&message), label, message })
+        let good = self.keys.judge_sent(self.bodies[body].place, sealed, &message);
+        Rc::new(Letter { good, label, message })
     }
 
     pub(crate) fn wake(&mut self, body: usize) {
