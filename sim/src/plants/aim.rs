@@ -147,13 +147,16 @@ impl Aim {
         self.with_liar(plan, &["silent"])
     }
 
-    /// Wall time of most replicas jumps back, and the primary in office goes silent.
+    /// Wall time of most replicas jumps two hours ahead and then one back, so that there is something
+    /// to fall back from; then the primary in office goes silent.
     fn wall_jumps(&self) -> Plan {
         let mut plan = self.calm(Duration::from_millis(1500));
         for body in 0..4 {
             if self.chance(body, 0.8) {
-                let at = Time(Duration::from_millis(100 + self.below(10 + body, 1000)));
-                plan.faults.push((at, Fault::WallJump(body as usize, -3_600_000)));
+                let back = Duration::from_millis(200 + self.below(10 + body, 1000));
+                for (at, millis) in [(Duration::from_millis(100), 7_200_000), (back, -3_600_000)] {
+                    plan.faults.push((Time(at), Fault::WallJump(body as usize, millis)));
+                }
             }
         }
         let since = Duration::from_millis(500 + self.below(20, 800));
