@@ -18,6 +18,7 @@ const BLOCKS_AT_ONCE: u64 = 64;
 pub(super) struct Asked {
     peer: Place,
     last: Number,
+    at: Time,
     /// Ask another one then.
     pub(super) until: Time,
 }
@@ -54,7 +55,7 @@ impl Replica {
             self.next_source = Place((peer.0 + 1) % n);
         }
         let until = self.now.after(self.config.status_interval * 4);
-        self.asked = Some(Asked { peer, last, until });
+        self.asked = Some(Asked { peer, last, at: self.now, until });
         out.push(Output::FetchBlocks { from: peer, first: tip.next(), last });
     }
 
@@ -66,6 +67,7 @@ impl Replica {
         out: &mut Vec<Output>,
     ) {
         let before = self.tip.number;
+        let full = blocks.len() as u64 >= BLOCKS_AT_ONCE;
         for block in blocks {
             let block = block.into_inner();
             let header = &block.certificate.header;
@@ -82,8 +84,11 @@ impl Replica {
             // An answer that brought nothing must not be answered by the next question at once.
             let until = if progress { Time::ZERO } else { self.now.after(self.config.status_interval) };
             self.asked = Some(Asked { until, ..asked });
-            if self.tip.number >= asked.last {
-                self.next_source = from; // it gave all it was asked for; one that drips loses its turn
+            // It gave all it was asked for: the most that is ever asked for, or what it claimed, soon. One
+            // that drips, or claims little and takes its time for that, loses its turn.
+            let soon = self.now.since(asked.at) <= self.config.status_interval / 2;
+            if self.tip.number >= asked.last && (full || soon) {
+                self.next_source = from;
             }
         }
         if progress {

@@ -86,6 +86,9 @@ impl Replica {
             ids: content.ids.clone(),
             is_config: content.is_config,
         };
+        if block.certificate.view == self.view {
+            self.outlive_complaints();
+        }
         self.commit(Arc::new(block), out);
         true
     }

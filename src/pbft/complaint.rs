@@ -5,8 +5,10 @@
 //! wants for progress *complains* first: it says so in its status, at once and then with every
 //! status, goes on voting, and withdraws the complaint when its reason is gone.
 //!
-//! * It complains while it has a reason of its own, or while f + 1 others complain: one of those is
-//!   honest, and what it sees counts although this replica does not see it.
+//! * It complains while it has a reason of its own, or while f + 1 others complain (an *echo*): one
+//!   of those is honest, and what it sees counts although this replica does not see it.
+//! * A peer whose complaint a window of blocks of this view outlived is not echoed again in this view.
+//!   Its complaint still counts for the quorum.
 //! * It leaves the view when a quorum, itself counted, complains about the view or has left it; or
 //!   at once on a signed offence, whose proof takes all others along; or when f + 1 others ask for
 //!   a higher view.
@@ -14,10 +16,15 @@
 //! Why nobody is left behind: if f + 1 honest replicas complain and go on, every honest one hears
 //! f + 1 others or is one of them, so all n - f ≥ q of them complain, and all leave. A reason that
 //! fewer have is shared: whoever complains alone sends its waiting candidates to everyone, and who
-//! holds a candidate that the primary passes over comes to complain by itself.
+//! holds a candidate that the primary passes over comes to complain by itself. That is also why a
+//! view that commits block after block needs no echo: if f + 1 honest replicas could not vote, no
+//! quorum would be left to commit with, and every other reason is seen by each one itself.
 //!
-//! Why hardly anybody leaves alone: in a quorum of complaints at least q - f ≥ f + 1 are honest. f
-//! liars and one honest replica that stalls are too few, whatever the liars say and to whom.
+//! Why hardly anybody leaves alone: in a quorum of complaints at least q - f ≥ f + 1 are honest. But
+//! an echo is one of them, and f liars and one honest replica that stalls for a moment are f + 1, so
+//! together they can make the others echo. No threshold helps: with n = 3f + 1, f + 1 honest replicas
+//! must be enough. What helps is that a liar cannot tell the moment: it has to complain all the time,
+//! or again and again, blocks are committed meanwhile, and then it is echoed no more.
 //!
 //! It costs nothing in a failover but one message delay: the view change needs a quorum of
 //! view-changes anyhow, and waiting for f + 1 complaints instead would end no earlier, since the
@@ -132,14 +139,28 @@ impl Replica {
         peer != self.config.me && (left || said)
     }
 
+    fn against_this_view(&self) -> Vec<Place> {
+        let places = (0..self.config.n as u16).map(Place);
+        places.filter(|peer| self.is_against_this_view(*peer)).collect()
+    }
+
+    /// A block of this view was put together here: the complaints that stand did not stop it.
+    pub(super) fn outlive_complaints(&mut self) {
+        for place in self.against_this_view() {
+            let outlived = &mut self.peers[place.index()].outlived;
+            *outlived = outlived.saturating_add(1);
+        }
+    }
+
     /// Joins the complaint of f + 1 others, tells of its own, and leaves the view with a quorum.
     pub(super) fn weigh_complaints(&mut self, out: &mut Vec<Output>) {
         if !self.may_complain() {
             return;
         }
-        let places = (0..self.config.n as u16).map(Place);
-        let others = places.filter(|peer| self.is_against_this_view(*peer)).count();
-        self.complaint.echoes = others >= self.quorum.weak();
+        let against = self.against_this_view();
+        let others = against.len();
+        let worth = |peer: &&Place| self.peers[peer.index()].outlived < self.config.window;
+        self.complaint.echoes = against.iter().filter(worth).count() >= self.quorum.weak();
         let view = self.view;
         if !self.complaint.stands() {
             if std::mem::take(&mut self.complaint.told) {
@@ -200,12 +221,13 @@ impl Replica {
         }
     }
 
+    /// The view is left: that fetches whoever waits above it for long, whatever the reason is here.
+    /// Others may have seen it a moment earlier, and have raised what this replica merely echoes.
     fn count_handovers(&mut self) {
-        if !self.complaint.has(Reason::Stranded) {
-            return;
-        }
+        let moment = self.config.status_interval * 2;
         for peer in &mut self.peers {
-            let long = |since: Time| self.now.since(since) >= stranded_pause(&self.config, peer.handovers);
+            let pause = stranded_pause(&self.config, peer.handovers).saturating_sub(moment);
+            let long = |since: Time| self.now.since(since) >= pause;
             if peer.stranded_since.take().is_some_and(long) {
                 peer.handovers = (peer.handovers + 1).min(STRANDED_DOUBLINGS);
             }

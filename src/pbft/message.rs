@@ -264,6 +264,17 @@ pub enum Offence {
     NewView(Box<NewView>),
 }
 
+impl Offence {
+    /// The view in which it was committed.
+    pub fn view(&self) -> View {
+        match self {
+            Self::Prepares(first, _) => first.vote.view,
+            Self::Commits(first, _) => first.vote.view,
+            Self::NewView(new_view) => new_view.body.view,
+        }
+    }
+}
+
 /// Everything that arrives for the ordering plane.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Message {

@@ -142,6 +142,9 @@ pub struct Replica {
     /// When its view-change was last asked to be signed.
     asked_at: Time,
     accused: BTreeSet<(Place, u8)>,
+    /// Proof against the primaries of this view and later ones that is not acted on yet: of each
+    /// place, that for the nearest view.
+    kept_proofs: BTreeMap<Place, Offence>,
     last_progress: Time,
     work_since: Option<Time>,
     complaint_put_off: Time,

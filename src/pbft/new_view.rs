@@ -18,6 +18,7 @@ use std::sync::Arc;
 
 use super::complaint::Reason;
 use super::message::{NewView, NewViewBody, Offence, PreparedCertificate, SignedViewChange, Unsigned};
+use super::view_change::is_in_order;
 use super::{Note, Output, Phase, Record, Replica};
 use crate::header::header_hash;
 use crate::plant::{Plant, Plants};
@@ -172,6 +173,10 @@ impl Replica {
     }
 
     /// Exactly q view-changes for exactly that view, by distinct senders, each one in order.
+    ///
+    /// Word for word what the checker asks of a new-view, and no more: what breaks it is an offence,
+    /// and the others must find the same. How far a certificate is above the base is no part of it.
+    /// What follows from the set is one unbroken chain, and a certificate beyond that changes nothing.
     fn follows_the_rules(&self, body: &NewViewBody) -> bool {
         if self.planted(Plant::NewViewNotChecked) {
             return true;
@@ -180,10 +185,7 @@ impl Replica {
         let distinct = self.planted(Plant::NewViewDuplicateSenders)
             || body.view_changes.windows(2).all(|pair| pair[0].signer < pair[1].signer);
         let exact = body.view_changes.iter().all(|change| change.body.view == body.view);
-        enough
-            && distinct
-            && exact
-            && body.view_changes.iter().all(|change| self.is_well_formed(&change.body))
+        enough && distinct && exact && body.view_changes.iter().all(|change| is_in_order(&change.body))
     }
 
     /// Enters the view, or begins to: votes are cast once the base is committed.
@@ -250,6 +252,9 @@ impl Replica {
         if let Some(number) = two_new_views {
             let text = || format!("{number} was committed in this view, and its new-view has another block");
             self.raise(Reason::Fault, text, out);
+        }
+        if self.phase == Phase::Active {
+            self.judge_kept_proof(out);
         }
     }
 }

@@ -74,6 +74,7 @@ impl Replica {
             excused_for: None,
             asked_at: now,
             accused: BTreeSet::new(),
+            kept_proofs: BTreeMap::new(),
             last_progress: now,
             work_since: None,
             complaint_put_off: Time::ZERO,

@@ -34,6 +34,8 @@ pub(super) struct Peer {
     /// up for its sake.
     pub(super) stranded_since: Option<Time>,
     pub(super) handovers: u32,
+    /// Blocks of this view that were put together here while it complained.
+    pub(super) outlived: u64,
     /// Bytes of candidates sent to it in this interval.
     pub(super) served: u64,
 }

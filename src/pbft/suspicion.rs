@@ -11,7 +11,7 @@ use super::complaint::Reason;
 use super::message::{Message, Offence, Proposal};
 use super::{Output, Phase, Replica};
 use crate::plant::Plant;
-use crate::types::{Candidate, Digest, Number, Place, Time};
+use crate::types::{Candidate, Digest, Number, Place, Time, View};
 
 /// How many measurements are kept of the primary's delay and of the round time.
 const SAMPLES: usize = 16;
@@ -298,7 +298,9 @@ impl Replica {
         if news || deposes {
             out.push(Output::TellAll(Message::Offence(offence.clone())));
         }
-        if deposes {
+        if !deposes && kind != 2 && view >= self.view && liar == view.primary(self.config.n) {
+            self.keep_proof(liar, view, offence);
+        } else if deposes {
             // Nobody must be left in the view that this replica leaves alone: the proof goes with its
             // view-change to whoever is still there.
             self.proof = Some(offence);
@@ -307,6 +309,27 @@ impl Replica {
             } else {
                 self.suspect(format!("{liar} lied"), out);
             }
+        }
+    }
+
+    /// Keeps a proof until the view that it is about starts: the primary of a view can be caught before
+    /// the view is active here, and nobody need say it again. The nearest view's of each place, so
+    /// that a lie about a view far off displaces nothing.
+    fn keep_proof(&mut self, liar: Place, view: View, offence: Offence) {
+        let nearer = |held: &Offence| (self.view..=view).contains(&held.view());
+        if !self.kept_proofs.get(&liar).is_some_and(nearer) {
+            self.kept_proofs.insert(liar, offence);
+        }
+    }
+
+    /// This view is active: what was found out about its primary before counts now.
+    pub(super) fn judge_kept_proof(&mut self, out: &mut Vec<Output>) {
+        let primary = self.primary();
+        if self.kept_proofs.get(&primary).is_some_and(|held| held.view() <= self.view)
+            && let Some(proof) = self.kept_proofs.remove(&primary)
+            && proof.view() == self.view
+        {
+            self.on_offence(proof, out);
         }
     }
 

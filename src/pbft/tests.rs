@@ -2,11 +2,12 @@
 
 mod abuse;
 mod accept;
+mod catch_up;
 mod complaint;
 mod harness;
+mod new_views;
 mod properties;
 mod random;
 mod restart;
 mod stories;
 mod suspicion;
-mod two_new_views;

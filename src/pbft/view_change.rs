@@ -69,18 +69,11 @@ impl Replica {
         }
     }
 
-    /// What an honest replica can have sent: certificates of views below, in order of number, above
-    /// the base and within reach. Gaps are no offence.
-    pub(super) fn is_well_formed(&self, change: &ViewChange) -> bool {
-        let mut above = change.base_number();
-        let reach = Number(above.0.saturating_add(self.config.reach()));
-        change.view > View(0)
-            && change.prepared.iter().all(|certificate| {
-                let number = certificate.proposal.number();
-                let in_order = number > above && number <= reach;
-                above = number;
-                in_order && certificate.view < change.view
-            })
+    /// What an honest replica can have sent: in order, and within reach of its base.
+    fn is_well_formed(&self, change: &ViewChange) -> bool {
+        let reach = Number(change.base_number().0.saturating_add(self.config.reach()));
+        let last = change.prepared.last().map(|certificate| certificate.proposal.number());
+        is_in_order(change) && last.is_none_or(|last| last <= reach)
     }
 
     /// A view-change.
@@ -210,6 +203,19 @@ impl Replica {
         self.forget_complaint();
         for peer in &mut self.peers {
             (peer.view_repairs, peer.next_view_repair) = (0, Time::ZERO);
+            peer.outlived = 0;
         }
     }
+}
+
+/// Certificates of views below, in order of number, above the base. Gaps are no offence.
+pub(super) fn is_in_order(change: &ViewChange) -> bool {
+    let mut above = change.base_number();
+    change.view > View(0)
+        && change.prepared.iter().all(|certificate| {
+            let number = certificate.proposal.number();
+            let rises = number > above;
+            above = number;
+            rises && certificate.view < change.view
+        })
 }

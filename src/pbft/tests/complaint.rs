@@ -86,6 +86,35 @@ fn what_f_plus_one_complain_about_all_complain_about_and_a_quorum_leaves() {
     assert_eq!((world.probe(0).view, world.probe(0).active), (View(1), false), "with it a quorum of five");
 }
 
+/// Blocks are committed while one liar complains without end: one honest replica that stalls for a
+/// moment is then no longer made two, three and a quorum by it.
+#[test]
+fn a_standing_complaint_and_one_honest_one_do_not_depose_a_primary_that_commits() {
+    let against = |blocks: u64| {
+        let mut world = World::new(4);
+        world.stop(3);
+        for to in 0..3 {
+            world.step(to, complaint_of(3, true));
+        }
+        for step in 0..blocks {
+            world.submit(&candidate(1, step, &[&format!("e{step}")]));
+            world.run(Duration::from_millis(20));
+        }
+        assert_eq!(world.probe(2).committed, Number(blocks));
+        world.step(2, complaint_of(1, true));
+        world
+    };
+    assert_eq!(against(0).probe(2).view, View(1), "f + 1 of them, and itself: a quorum");
+    let window = super::harness::config(4, 2).window;
+    let mut world = against(window);
+    assert_eq!((world.probe(2).view, world.probe(2).complains), (View(0), false));
+    // It still counts where somebody has a reason of its own.
+    world.stop(0);
+    world.submit(&candidate(1, window, &["last"]));
+    world.run(Duration::from_secs(1));
+    assert!(world.probe(2).view >= View(1));
+}
+
 #[test]
 fn a_complaint_is_told_at_once_and_a_flapping_one_only_with_the_statuses() {
     let mut world = World::new(4);
@@ -253,6 +282,28 @@ fn a_liar_that_pretends_to_wait_above_moves_the_others_ever_more_rarely() {
         views.windows(2).map(|pair| pair[1].0 - pair[0].0).filter(|pause| *pause > 10).collect();
     assert!(pauses.len() >= 3 && pauses.len() <= 8, "{views:?}");
     assert!(pauses.windows(2).all(|pair| pair[1] > pair[0] + pair[0] / 2), "{pauses:?}");
+}
+
+#[test]
+fn whoever_fetches_a_peer_from_above_counts_it_whatever_made_it_leave() {
+    let mut world = World::new(4);
+    world.stop(3);
+    for second in 0.. {
+        assert!(second < 100, "it is never fetched");
+        let body = crate::pbft::message::ViewChange { view: View(1), base: None, prepared: Vec::new() };
+        for to in 0..3 {
+            world.step(to, message(3, sign(Place(3), Unsigned::ViewChange(body.clone()))));
+            world.step(to, message(3, Message::Status(Status { view: View(1), ..Status::default() })));
+        }
+        world.run(Duration::from_secs(1));
+        if world.probe(0).view > View(0) {
+            break;
+        }
+    }
+    for me in 0..3 {
+        let replica = world.nodes[me].replica.as_ref().expect("it is up");
+        assert_eq!(replica.peers[3].handovers, 1, "r{me}");
+    }
 }
 
 #[test]

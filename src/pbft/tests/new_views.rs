@@ -1,5 +1,5 @@
-//! A primary makes two valid new-views of one view, and a block follows from one of them that the
-//! other one contradicts.
+//! Primaries that lie as their view begins: with two valid new-views of one view, with a certificate
+//! from far off in one, with two votes before the view is there.
 
 use std::sync::Arc;
 
@@ -8,12 +8,13 @@ use bytes::Bytes;
 use super::harness::{GENESIS, candidate, config, message, sign};
 use crate::header::header_hash;
 use crate::pbft::message::{
-    NewViewBody, PreparedCertificate, Proposal, SignedViewChange, Unsigned, ViewChange,
+    Message, NewViewBody, Offence, PrepareVote, PreparedCertificate, Proposal, SignedViewChange, Unsigned,
+    ViewChange,
 };
 use crate::pbft::{ChainTip, Input, Note, Output, Record, Replica};
 use crate::types::{
-    BlockCertificate, Candidate, CandidateRef, CommittedBlock, Header, Number, Place, Signature, Time,
-    Verified, View,
+    BlockCertificate, Candidate, CandidateRef, CommittedBlock, Digest, Header, Number, Place, Signature,
+    Time, Verified, View,
 };
 
 const ME: u16 = 2;
@@ -44,8 +45,13 @@ fn block(view: u64, candidate: &Candidate) -> Arc<CommittedBlock> {
 
 /// The new-view of view 1 in which this candidate, prepared in view 0, is proposed again at 1.
 fn new_view(candidate: &Candidate) -> Input {
+    new_view_with(first(candidate))
+}
+
+/// The new-view of view 1 with a certificate for this in one of its view-changes.
+fn new_view_with(proposal: Proposal) -> Input {
     let prepared =
-        PreparedCertificate { view: View(0), proposal: Arc::new(first(candidate)), signatures: Vec::new() };
+        PreparedCertificate { view: View(0), proposal: Arc::new(proposal), signatures: Vec::new() };
     let change = |signer: u16, prepared: Vec<Arc<PreparedCertificate>>| {
         let body = ViewChange { view: View(1), base: None, prepared };
         Arc::new(SignedViewChange { body, signer: Place(signer), signature: Signature(Bytes::new()) })
@@ -119,4 +125,33 @@ fn a_committed_block_that_the_new_view_proposes_again_is_voted_for() {
     let (replica, outputs) = hears(&block(0, &again), new_view(&again));
     assert!(replica.probe().active && !replica.probe().complains);
     assert!(votes_at_one(&outputs), "{outputs:?}");
+}
+
+/// The checker lets it pass, so the others would take an accusation for it as none: whoever left on
+/// it would wait in the next view alone.
+#[test]
+fn a_new_view_with_a_certificate_from_beyond_the_reach_is_followed_and_no_offence() {
+    let mut far = first(&candidate(0, 0, &["far"]));
+    far.header.number = Number(1 + 10 * config(4, ME).reach());
+    let (mut replica, mut outputs) = start(None, Vec::new());
+    replica.step(Time::ZERO, new_view_with(far), &mut outputs);
+    assert_eq!((replica.probe().view, replica.probe().active), (View(1), true));
+    assert!(!outputs.iter().any(|output| matches!(output, Output::Accuse(_))), "{outputs:?}");
+}
+
+#[test]
+fn two_votes_of_the_next_primary_depose_it_when_its_view_starts() {
+    let prepare = |digest: u8| {
+        let vote = PrepareVote { view: View(1), number: Number(1), digest: Digest([digest; 32]) };
+        match sign(Place(1), Unsigned::Prepare(vote)) {
+            Message::Prepare(prepare) => Box::new(prepare),
+            _ => unreachable!("a prepare was signed"),
+        }
+    };
+    let lie = Offence::Prepares(prepare(1), prepare(2));
+    let (mut replica, mut outputs) = start(None, Vec::new());
+    replica.step(Time::ZERO, message(3, Message::Offence(lie)), &mut outputs);
+    assert_eq!((replica.probe().view, replica.probe().active), (View(0), true), "not in office yet");
+    replica.step(Time::ZERO, new_view(&candidate(0, 0, &["again"])), &mut outputs);
+    assert_eq!((replica.probe().view, replica.probe().active), (View(2), false));
 }
