@@ -162,6 +162,14 @@ impl Checks {
             Slot::Commit(..) => {
                 let held = image.prepared.get(&(number, digest)).is_some_and(|held| *held >= view);
                 let committed = number <= body.store.last();
+                // It may leave late, when a higher view has certified another proposal there. That view
+                // began with a quorum that knew of no certificate for this one and votes for it no
+                // more, so this commit decides nothing, and the newer certificate is what counts.
+                let at = (number, Digest([0; 32]))..=(number, Digest([0xff; 32]));
+                let mut certified = image.prepared.range(at);
+                if certified.any(|((_, newer), held)| *held > view && image.holds_payload(newer)) {
+                    return Ok(());
+                }
                 if !held || !committed && !image.holds_payload(&digest) {
                     return unsafe_because(
                         "persist first",
