@@ -32,6 +32,7 @@ use crate::registrar::{JoinError, Registrar, RegistrarOptions};
 use crate::service::ops::{Ops, OpsOptions};
 use crate::service::{Clock, Service, ServiceError, ServiceOptions, TlsMaterial, bind, listen_hint};
 use crate::transport::{Transport, TransportConfig, TransportError, Tuning};
+use crate::wire::MAX_CANDIDATES_PER_PROPOSAL;
 use data_dir::DataDir;
 pub use data_dir::DataDirError;
 pub use identity::{IdentityFault, OtherCertificate};
@@ -192,6 +193,7 @@ impl Node {
             Consensus::Solo => 1,
         };
         let max_count = channel.batch.max_message_count;
+        let names = MAX_CANDIDATES_PER_PROPOSAL.min(max_count as usize);
         let transport = Arc::new(Transport::start(TransportConfig {
             listen: config.listen.quic,
             certificate_der: identity.cluster_certificate,
@@ -203,7 +205,7 @@ impl Node {
                 ..Tuning::default()
             }
             .with_room_for(channel.batch.absolute_max_bytes, max_count)
-            .with_room_for_views(channel.consenters.len(), window, max_count),
+            .with_room_for_views(channel.consenters.len(), window, names),
         })?);
         let sbft = SbftOptions {
             pool_bytes: config.storage.pool_bytes,

@@ -5,8 +5,6 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
-use crate::pbft::message::MAX_CANDIDATES;
-
 /// What [`Transport::start`](super::Transport::start) needs.
 pub struct TransportConfig {
     /// UDP address to listen on; port 0 lets the system choose.
@@ -117,13 +115,15 @@ impl Tuning {
     }
 
     /// The same, with room for the new-views of `n` replicas whose proposals, at most `window` of them
-    /// under way, name up to `max_count` candidates: if they did not fit into a frame, no view could
+    /// under way, name up to `names` candidates: if they did not fit into a frame, no view could
     /// ever follow another.
     #[must_use]
-    pub fn with_room_for_views(mut self, n: usize, window: u64, max_count: u32) -> Self {
-        let names = (max_count as usize).min(MAX_CANDIDATES);
+    pub fn with_room_for_views(mut self, n: usize, window: u64, names: usize) -> Self {
         let window = usize::try_from(window).unwrap_or(usize::MAX);
-        let certificate = (names * NAME_BYTES + n * SIGNATURE_BYTES).saturating_add(CERTIFICATE_OVERHEAD);
+        let certificate = names
+            .saturating_mul(NAME_BYTES)
+            .saturating_add(n.saturating_mul(SIGNATURE_BYTES))
+            .saturating_add(CERTIFICATE_OVERHEAD);
         let frame = certificate.saturating_mul(window.saturating_add(1)).saturating_mul(n);
         // The length of a frame has four bytes.
         let frame = frame.min(u32::MAX as usize);

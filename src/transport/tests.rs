@@ -552,7 +552,7 @@ fn the_largest_new_view_of_a_channel_fits_into_a_frame() {
     // q view-changes, each with a certificate of q signatures and 500 names for each number.
     assert!(wide.votes.max_frame >= 11 * 100 * (500 * 38 + 11 * 70));
     assert!(wide.votes.queue_bytes > wide.votes.max_frame);
-    assert!(Tuning::default().with_room_for_views(256, 256, u32::MAX).votes.max_frame <= u32::MAX as usize);
+    assert!(Tuning::default().with_room_for_views(256, 256, usize::MAX).votes.max_frame <= u32::MAX as usize);
 }
 
 #[test]

@@ -233,14 +233,16 @@ fn short(search: &Search, progress: &Progress) -> String {
         }
     };
     let seconds = left.as_secs();
+    let last = progress.last_violation.as_ref();
     format!(
-        "{} schedules, {:.0}/s, {} states (+{} in the last {}), {} violations, {}:{:02} left",
+        "{} schedules, {:.0}/s, {} states (+{} in the last {}), {} violations{}, {}:{:02} left",
         grouped(progress.tally.schedules),
         progress.rate(),
         grouped(progress.states),
         grouped(progress.new_states),
         grouped(progress.window),
         progress.violations,
+        last.map_or_else(String::new, |(name, check)| format!(" (last: {name}, {check})")),
         seconds / 60,
         seconds % 60
     )

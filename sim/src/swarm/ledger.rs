@@ -184,6 +184,7 @@ impl Book {
         }
         if let Some(failure) = done.failure {
             self.progress.violations += 1;
+            self.progress.last_violation = Some((failure.schedule.name.clone(), failure.violation.check));
             if self.failures.len() < MOST_FAILURES {
                 self.failures.push(*failure);
             }

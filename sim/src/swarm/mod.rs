@@ -87,6 +87,8 @@ pub struct Progress {
     pub window: u64,
     /// Schedules that failed, also those not kept.
     pub violations: u64,
+    /// The last of them: which schedule, and which check failed.
+    pub last_violation: Option<(Name, &'static str)>,
     /// Wall time.
     pub elapsed: Duration,
 }

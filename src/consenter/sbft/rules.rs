@@ -75,6 +75,11 @@ pub fn vouch_own(candidate: Arc<Candidate>, config_sequence: u64) -> Verified<Ar
     candidate
 }
 
+/// Vouches for a candidate again that was found valid under `config_sequence` before.
+pub fn vouch_known(candidate: Arc<Candidate>, config_sequence: u64) -> Verified<Arc<Candidate>> {
+    vouch_own(candidate, config_sequence)
+}
+
 /// Decodes and checks a fetched block.
 ///
 /// # Errors

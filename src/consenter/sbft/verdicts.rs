@@ -4,6 +4,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
+use super::rules::vouch_known;
 use crate::types::{Candidate, Digest, Verified};
 
 /// Verdicts remembered; more than the candidates that a channel of usual size has under way.
@@ -26,7 +27,10 @@ impl Verdicts {
         let remembered = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (candidate, sequence) = remembered.valid.get(digest)?;
         // It was checked when it was remembered.
-        candidate.upgrade().filter(|_| *sequence == config_sequence).map(Verified::vouch)
+        candidate
+            .upgrade()
+            .filter(|_| *sequence == config_sequence)
+            .map(|it| vouch_known(it, config_sequence))
     }
 
     /// Remembers a candidate that was found valid.
