@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use sbft::disk::MemoryDisk;
 use sbft::pbft::Record;
-use sbft::pbft::message::{CommitVote, Message, PrepareVote, Proposal, Unsigned, ViewChange};
+use sbft::pbft::message::{
+    CommitVote, Message, PrepareVote, PreparedCertificate, Proposal, Unsigned, ViewChange,
+};
 use sbft::types::{Digest, Header, Number, Place, Time, View};
 
 use crate::disk::Log;
@@ -92,6 +94,26 @@ fn i8_persist_first_fires_on_a_vote_that_only_memory_knows() {
             _ => 3,
         };
         assert_eq!(says(&mut world, place, &message), "I8 persist first");
+    }
+}
+
+/// Seed 3003075+d6486b6e+e3e2caed+e774776a+6e3a91af+97c0bb9d+95ea5cbf: the sync that a commit waited
+/// for took 0.9 s. When it was over, the replica had come by new-views to view 6, where another
+/// proposal was certified, and the log had been compacted.
+#[test]
+fn i8_a_commit_that_leaves_late_is_covered_by_a_newer_certificate_for_its_number_only() {
+    let certificate = |view| {
+        let proposal = Arc::new(proposal(2));
+        Record::Prepared(Arc::new(PreparedCertificate { view: View(view), proposal, signatures: Vec::new() }))
+    };
+    let mut world = world();
+    for (place, view) in [(1, 6), (2, 2)] {
+        write(&mut world, place, certificate(view));
+        write(&mut world, place, Record::ViewChange(View(6)));
+    }
+    for (place, expected) in [(1, "nothing failed"), (2, "I8 persist first")] {
+        let late = commit(&world, place, 3, 1);
+        assert_eq!(says(&mut world, place, &late), expected);
     }
 }
 
