@@ -247,7 +247,7 @@ impl Checks {
         if outputs.is_empty() && body.owes_nothing() {
             self.acceptance.idle(body.place)?;
         }
-        self.load.holds(body.place, &core.probe())
+        self.load.holds(body.place, &core.probe(), body.store.unsynced())
     }
 
     /// A deadline has come; it must not come again and again at one instant.

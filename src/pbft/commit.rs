@@ -268,10 +268,16 @@ impl Replica {
                 }
             }
             slot.pending.clear();
-            slot.commits.retain(|_, votes| {
-                votes.retain(|signer, _| *signer == self.config.me);
-                !votes.is_empty()
-            });
+            slot.forget_commits_of_others(self.config.me);
+        }
+        // Committed and not durable, as many as the ledger is slow: what proves the number is kept, and
+        // what this replica voted. What others voted helps nobody this far down.
+        let far = Number(self.tip.number.0.saturating_sub(self.config.window + 1));
+        if far > self.durable {
+            let me = self.config.me;
+            for (_, slot) in self.slots.range_mut(self.durable.next()..=far) {
+                slot.forget_others(me);
+            }
         }
         while let Some((number, _)) = self.slots.first_key_value() {
             let number = *number;

@@ -94,6 +94,25 @@ impl Slot {
         oldest < view
     }
 
+    /// Keeps this replica's own commits only.
+    pub(super) fn forget_commits_of_others(&mut self, me: Place) {
+        self.commits.retain(|_, votes| {
+            votes.retain(|signer, _| *signer == me);
+            !votes.is_empty()
+        });
+    }
+
+    /// Keeps only what this replica voted, its certificate, and their payload.
+    pub(super) fn forget_others(&mut self, me: Place) {
+        self.pending.clear();
+        self.reproposed = None;
+        self.forget_commits_of_others(me);
+        self.prepares.retain(|_, votes| {
+            votes.retain(|signer, _| *signer == me);
+            !votes.is_empty()
+        });
+    }
+
     /// Votes and proposals held.
     pub(super) fn messages(&self) -> usize {
         self.pending.len()

@@ -39,12 +39,18 @@ pub(super) struct Load {
     pub(super) busiest: u64,
 }
 
+/// What is kept of a number whose block is committed and not durable: what was accepted, the
+/// certificate, own prepares in two views and own commits in four.
+const OWN_MESSAGES: usize = 8;
+
 /// What a replica may hold and say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Limits {
     /// Candidates: those charged to their origins, those charged to forwarders, and those that the
     /// accepted proposal or the certificate of a number within reach names.
     pub(super) candidates: usize,
+    /// Candidates that the accepted proposal and the certificate of one number name.
+    pub(super) named: usize,
     /// Votes, proposals and certificates of the numbers that are kept, and a view-change of each.
     pub(super) messages: usize,
     /// Outputs of one step.
@@ -61,8 +67,7 @@ impl Limits {
         let reach = config.reach() as usize;
         let numbers = window + reach + 1; // below the tip, and above it
         // Two proposals for each number; one names at most as many as envelopes fit a block.
-        let named =
-            2 * numbers * (config.max_message_count as usize).min(sbft::pbft::message::MAX_CANDIDATES);
+        let named = 2 * (config.max_message_count as usize).min(sbft::pbft::message::MAX_CANDIDATES);
         // Prepares of this view and the next, commits of four views; two proposals, what was voted
         // for, the certificate, what is proposed again.
         let per_number = 2 * n + 4 * n + 5;
@@ -70,7 +75,8 @@ impl Limits {
         // Twice in an interval a peer that is stuck may get all votes of the numbers in reach.
         let repairs = statuses as u64 * n as u64 * (4 + 2 * 3 * numbers as u64);
         Self {
-            candidates: 2 * n * config.outstanding + named,
+            candidates: 2 * n * config.outstanding + numbers * named,
+            named,
             messages: n + numbers * per_number,
             outputs: 200 + 4 * (window + 4) * (n + 8),
             packets: 500 + repairs,
@@ -115,9 +121,10 @@ impl Load {
         Ok(())
     }
 
-    /// What a core holds.
-    pub(super) fn holds(&self, place: Place, probe: &Probe) -> Verdict {
-        let Limits { candidates, messages, .. } = self.limits;
+    /// What a core holds while so many of its blocks are committed and not durable.
+    pub(super) fn holds(&self, place: Place, probe: &Probe, unsynced: usize) -> Verdict {
+        let candidates = self.limits.candidates + unsynced * self.limits.named;
+        let messages = self.limits.messages + unsynced * OWN_MESSAGES;
         if probe.candidates_held > candidates || probe.messages_held > messages {
             return unsafe_because(
                 "bounded memory",
@@ -219,9 +226,13 @@ mod tests {
     fn i13_bounded_memory_fires_above_what_the_configuration_allows() {
         let load = Load::new(&default_config(4));
         let Limits { candidates, messages, .. } = load.limits;
-        assert_eq!(load.holds(Place(1), &probe(candidates, messages)), Ok(()));
-        assert_eq!(named(load.holds(Place(1), &probe(candidates + 1, 0))), "I13 bounded memory");
-        assert_eq!(named(load.holds(Place(1), &probe(0, messages + 1))), "I13 bounded memory");
+        assert_eq!(load.holds(Place(1), &probe(candidates, messages), 0), Ok(()));
+        assert_eq!(named(load.holds(Place(1), &probe(candidates + 1, 0), 0)), "I13 bounded memory");
+        assert_eq!(named(load.holds(Place(1), &probe(0, messages + 1), 0)), "I13 bounded memory");
+        // Blocks that are not durable yet: what was voted and certified there is kept.
+        let more = messages + 20 * OWN_MESSAGES;
+        assert_eq!(load.holds(Place(1), &probe(0, more), 20), Ok(()));
+        assert_eq!(named(load.holds(Place(1), &probe(0, more + 1), 20)), "I13 bounded memory");
     }
 
     #[test]

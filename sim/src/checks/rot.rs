@@ -45,12 +45,18 @@ fn records(files: &Files) -> Vec<Record> {
     let mut records = Vec::new();
     for (file, (_, bytes)) in files.iter().enumerate() {
         let mut sequence = number(bytes, 24);
+        let salt_and_id = [bytes.get(32..40), bytes.get(16..24)].map(Option::unwrap_or_default);
         let mut at = FILE_HEADER;
         while let Some(header) = bytes.get(at..at + RECORD_HEADER) {
             let end = at + RECORD_HEADER + short_number(header, 4) as usize;
             let synced_below = number(header, 16);
             let empty = header.iter().all(|byte| *byte == 0);
-            if empty || number(header, 8) != sequence || synced_below > sequence || end > bytes.len() {
+            // A crash may have torn what was not synced, and left a header that is none.
+            let mut checksum = crc32fast::Hasher::new();
+            salt_and_id.iter().chain([&&header[4..]]).for_each(|part| checksum.update(part));
+            let torn = checksum.finalize() != short_number(header, 0);
+            if empty || torn || number(header, 8) != sequence || synced_below > sequence || end > bytes.len()
+            {
                 break;
             }
             records.push(Record { file, bytes: at..end, sequence, synced_below });
