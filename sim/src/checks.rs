@@ -2,7 +2,7 @@
 //!
 //! Written from design.md, "What must never break", and not from the core: the checks share no
 //! code with it beyond the types and the bytes that signatures cover. One family of invariants a
-//! file; [`names`] lists them all. The first check that fails ends the run.
+//! file; `names` lists them all. The first check that fails ends the run.
 
 mod acceptance;
 mod certificate;

@@ -1,7 +1,7 @@
 //! Liars: real cores with attacks between them and everybody else.
 //!
 //! A liar runs the real protocol, which keeps it close to the state of the others, holds its own
-//! key and nobody else's, and lies by named attacks that combine ([`catalogue`]). It never makes
+//! key and nobody else's, and lies by named attacks that combine ([`catalogue()`]). It never makes
 //! an honest replica's signature: it can only choose whom to tell what, when, and sign
 //! contradictions itself. An attack implements [`Attack`]; what it may use is a [`Stage`]; when it
 //! may act is a [`Trigger`].

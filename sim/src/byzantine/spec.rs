@@ -16,7 +16,7 @@ use crate::network::Kind;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AttackSpec {
-    /// Its name in [`super::catalogue`].
+    /// Its name in [`super::catalogue()`].
     #[serde(rename = "attack")]
     pub name: String,
     /// When it may act; always, if nothing is said.

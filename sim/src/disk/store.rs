@@ -47,6 +47,8 @@ impl BlockStore {
             let appended = ledger.append(Number(0), &genesis, &Bytes::from_static(b"genesis"));
             appended.and_then(|()| ledger.sync()).map_err(|error| error.to_string())?;
         }
+        // The node reads its genesis block at every start, too.
+        ledger.block(Number(0)).map_err(|error| error.to_string())?;
         let mut blocks = Vec::with_capacity(ledger.height() as usize);
         for number in 1..ledger.height() {
             let bytes = ledger

@@ -1,7 +1,7 @@
 //! Does the simulator find what was planted?
 //!
 //! For one planted bug (`sbft::plant`) schedules are tried until a check fails: random ones as in
-//! any campaign, and by turns with them some aimed at the kind of bug ([`aim`]). The same schedule
+//! any campaign, and by turns with them some aimed at the kind of bug (`aim`). The same schedule
 //! with the rule in force must pass: otherwise the check cried wolf.
 
 mod aim;

@@ -7,7 +7,7 @@
 //! the file. Every step is kept only if the same check still fails.
 //!
 //! Where this ends depends on the way: nothing more can be taken off alone, and yet there may be a
-//! far smaller run. So what is not small after one way is tried by others ([`WAYS`]).
+//! far smaller run. So what is not small after one way is tried by others (`WAYS`).
 
 mod merge;
 mod search;

@@ -3,7 +3,7 @@
 //!
 //! Schedule number i of a search is always the same, whatever the number of threads: it has the
 //! seed `base + i`, or is a mutation, drawn from `base` and i, of a parent. Parents are chosen
-//! among schedules that added abstract states ([`crate::coverage`]) two generations or more
+//! among schedules that added abstract states (`coverage.rs`) two generations or more
 //! before, so that nobody waits for anybody and still the order in which threads come home does
 //! not matter. A [`Name`] holds a schedule's whole descent: it alone runs it again, without the
 //! search.

@@ -154,3 +154,20 @@ fn a_verdict_against_what_was_found_valid_releases_the_room_and_changes_nothing(
     assert!(outputs.contains(&Output::Release { origin: Place(3), digest: good.digest }));
     assert_eq!(replica.probe().waiting, 1, "the honest origin's candidate waits as before");
 }
+
+/// Found by the simulator: seed 20372654+e8d013d+a273be65+23007ef6+76801487.
+#[test]
+fn votes_of_others_do_not_pile_up_while_the_ledger_is_slow() {
+    let mut world = World::new(4);
+    world.lose = Box::new(|_, to, input| to == Place(3) && matches!(input, Input::BlocksDurable(_)));
+    for sequence in 0..60 {
+        let name = format!("envelope {sequence}");
+        world.submit(&candidate(1, sequence, &[&name]));
+        world.run(Duration::from_millis(50));
+    }
+    world.run(Duration::from_secs(2));
+    let (fast, slow) = (world.probe(0), world.probe(3));
+    assert_eq!((slow.committed, slow.committed), (fast.committed, Number(60)));
+    // What it voted and certified there itself, at most: until the blocks are durable its log needs it.
+    assert!(slow.messages_held <= fast.messages_held + 60 * 4, "{} held", slow.messages_held);
+}
