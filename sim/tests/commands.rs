@@ -133,6 +133,38 @@ fn a_wrong_call_ends_with_2_and_says_what_is_right() {
     }
 }
 
+#[test]
+fn what_was_found_is_told_and_kept_in_the_exit_code_though_a_file_cannot_be_written() {
+    let test = "unwritten";
+    file(test, "taken", "no directory");
+    let swarm = call(test, &["swarm", "--seeds", "3", "--jobs", "1", "--plant", "P01", "--out", "taken"]);
+    assert_eq!(swarm.code, Some(10), "{}", swarm.err);
+    assert!(swarm.out.contains("reproduce: "), "{}", swarm.out);
+    assert!(swarm.err.contains("cannot write taken"), "{}", swarm.err);
+    file(test, "P01.toml", &unexpecting("plants/P01.toml"));
+    let run = call(test, &["run", "P01.toml", "--html", "taken/x.html"]);
+    assert_eq!(run.code, Some(10), "{}", run.err);
+    assert!(
+        run.out.contains("safety broken") && run.err.contains("cannot write taken/x.html"),
+        "{}",
+        run.err
+    );
+    let replay = call(test, &["replay", "P01.toml", "--until", "10s"]);
+    assert_eq!(replay.code, Some(10), "it stops where a check fails: {}", replay.out);
+}
+
+#[test]
+fn envelopes_that_clients_submit_later_are_no_storm() {
+    let test = "patient-clients";
+    file(
+        test,
+        "many.toml",
+        "[run]\nchaos = \"0s\"\n[[submit]]\nat = \"1s\"\ncount = 30000\nevery = \"1us\"\n",
+    );
+    let stopped = call(test, &["replay", "many.toml", "--until", "900ms"]);
+    assert_eq!(stopped.code, Some(0), "{}", stopped.out);
+}
+
 fn json(test: &str, arguments: &[&str]) -> Value {
     let ended = call(test, arguments);
     assert_eq!(ended.code, Some(0), "{arguments:?}: {}", ended.err);

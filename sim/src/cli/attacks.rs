@@ -85,8 +85,9 @@ fn explain(info: &AttackInfo) -> String {
     } else {
         let _ = write!(
             out,
-            "\nIn a scenario file:\n  [[byzantine]]\n  replica = 0\n  attack = \"{0}\"\nTry it: sbft-sim run sim/scenarios/attacks/{0}.toml --html out.html\n",
-            info.name
+            "\nIn a scenario file:\n  [[byzantine]]\n  replica = 0\n  attack = \"{0}\"\nTry it: sbft-sim run sim/scenarios/attacks/{1}.toml --html out.html\n",
+            info.name,
+            info.name.replace(':', "-")
         );
     }
     out

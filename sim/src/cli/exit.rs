@@ -11,7 +11,8 @@ use sbft_sim::violation::Class;
 pub(crate) enum Exit {
     /// All is well.
     Ok = 0,
-    /// No check failed, but what the scenario expects did not come about; or two traces differ.
+    /// No check failed, but what the scenario expects did not come about; or two traces differ;
+    /// or a planted bug was not found.
     Unmet = 1,
     /// The command was called wrongly, or given a file that is no good.
     Usage = 2,
@@ -40,6 +41,11 @@ impl Exit {
     /// The same for a run that was made twice, if it was: whether both had the same events.
     pub(crate) fn unless_differing(self, same: Option<bool>) -> Self {
         if same == Some(false) { Self::NotDeterministic } else { self }
+    }
+
+    /// The same where some files could not be written: that matters least.
+    pub(crate) fn with(self, unwritten: &[String]) -> Self {
+        if self == Self::Ok && !unwritten.is_empty() { Self::Usage } else { self }
     }
 
     /// How a run of one schedule ends the process.

@@ -128,6 +128,13 @@ pub(crate) fn complain(text: &str) {
     let _ = io::stderr().lock().write_all(text.as_bytes());
 }
 
+/// Says what could not be written, after all that was found.
+pub(crate) fn complain_of(unwritten: &[String]) {
+    for problem in unwritten {
+        complain(&format!("error: {problem}\n"));
+    }
+}
+
 /// Parses a seed: decimal, or hexadecimal after `0x`.
 pub(crate) fn seed(text: &str) -> Result<u64, String> {
     let parsed = match text.strip_prefix("0x") {

@@ -3,11 +3,14 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+/// More threads than this help nobody.
+const MOST_THREADS: usize = 256;
+
 /// How many threads `--jobs` means: 0 is one per core.
 pub(crate) fn threads(jobs: usize) -> usize {
     match jobs {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
-        jobs => jobs,
+        jobs => jobs.min(MOST_THREADS),
     }
 }
 

@@ -73,7 +73,7 @@ impl Plants {
         let rows = self.hunt(&plants)?;
         say(&if self.json { json(&rows) } else { table(&rows) })?;
         let all = rows.iter().all(|row| row.finding.found.is_some());
-        Ok(if all { Exit::Ok } else { Exit::Safety })
+        Ok(if all { Exit::Ok } else { Exit::Unmet })
     }
 
     /// Looks for all of them.

@@ -20,7 +20,7 @@ pub(crate) struct Replay {
     #[arg(long, value_parser = Span::parse)]
     until: Option<Span>,
     /// Run it twice and compare the hashes of all events, instead of printing them.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "until")]
     verify_determinism: bool,
 }
 
@@ -56,6 +56,6 @@ impl Replay {
             text += &format!("  {line}\n");
         }
         say(&text)?;
-        Ok(Exit::Ok)
+        Ok(world.violation().map_or(Exit::Ok, |violation| Exit::of_class(violation.class)))
     }
 }

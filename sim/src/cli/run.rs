@@ -15,7 +15,7 @@ use serde::Serialize;
 
 use super::output::Output;
 use super::subject::{self, Subject};
-use super::{Exit, Outcome, say};
+use super::{Exit, Outcome, complain_of, say};
 
 #[derive(Args)]
 pub(crate) struct Run {
@@ -99,7 +99,9 @@ impl Run {
         }
         let plan = run.plan();
         let mut report = plan.run(self.output.show(Show { print: self.print, ..Show::default() }));
-        self.output.write(&mut report, &run.title, &run.reproduce)?;
+        // A file that cannot be written must not hide what was found.
+        let mut unwritten: Vec<String> =
+            self.output.write(&mut report, &run.title, &run.reproduce).err().into_iter().collect();
         let verdict = plan.expect.judge(&report);
         let exit = Exit::of_verdict(&verdict, &report);
         let again = self.verify_determinism.then(|| plan.run(Show::default()));
@@ -108,14 +110,17 @@ impl Run {
         let failed_here = matches!(verdict, Verdict::Broke(_)) && !run.is_written;
         let fail_file = match &verdict {
             Verdict::Broke(violation) if failed_here => {
-                Some(run.write_failure(self.out.as_deref(), &violation.to_string())?)
+                let written = run.write_failure(self.out.as_deref(), &violation.to_string());
+                written.map_err(|problem| unwritten.push(problem)).ok()
             }
             _ => None,
         };
+        let exit = exit.with(&unwritten);
         if self.json {
             let outcome = Json::of(&run, &report, &verdict, exit, fail_file, is_deterministic);
             let text = serde_json::to_string(&outcome).map_err(|error| error.to_string())?;
             say(&format!("{text}\n"))?;
+            complain_of(&unwritten);
             return Ok(exit);
         }
         let mut text = match &verdict {
@@ -143,6 +148,7 @@ impl Run {
             None => {}
         }
         say(&text)?;
+        complain_of(&unwritten);
         Ok(exit)
     }
 }

@@ -14,7 +14,7 @@ use serde_json::json;
 use super::progress::Line;
 use super::run::{Choice, told};
 use super::subject::Run;
-use super::{Exit, Outcome, say};
+use super::{Exit, Outcome, complain_of, say};
 
 /// Schedules without `--seeds` and `--time`.
 const SCHEDULES: u64 = 1000;
@@ -100,25 +100,26 @@ impl Swarm {
         let line = Line::new(self.progress);
         let (progress, failures) = search.run(|progress| line.show(|| short(&search, progress)));
         line.end();
-        let written = self.write(&failures)?;
+        let mut unwritten = Vec::new();
+        let written = self.write(&failures, &mut unwritten);
         if self.json {
             say(&format!("{:#}\n", self.json(&search, &progress, &written)))?;
         } else {
             say(&self.text(&search, &progress, &written))?;
         }
+        complain_of(&unwritten);
         Ok(failures.iter().map(exit).max().unwrap_or(Exit::Ok))
     }
 
-    /// Writes the first failing schedules as scenario files.
-    fn write<'a>(&self, failures: &'a [Failure]) -> Result<Vec<Written<'a>>, String> {
+    /// Writes the first failing schedules as scenario files; what cannot be written is told at the end.
+    fn write<'a>(&self, failures: &'a [Failure], unwritten: &mut Vec<String>) -> Vec<Written<'a>> {
         let write = |(nth, failure): (usize, &'a Failure)| {
             let run = Run::drawn(&failure.schedule.name, &self.choice);
-            let file = if nth < SHOWN {
-                Some(run.write_failure(Some(&self.out.join(&run.slug)), &failure.violation.to_string())?)
-            } else {
-                None
-            };
-            Ok(Written { failure, run, file })
+            let folder = self.out.join(&run.slug);
+            let file = (nth < SHOWN)
+                .then(|| run.write_failure(Some(&folder), &failure.violation.to_string()))
+                .and_then(|written| written.map_err(|problem| unwritten.push(problem)).ok());
+            Written { failure, run, file }
         };
         failures.iter().enumerate().map(write).collect()
     }
