@@ -299,6 +299,7 @@ impl Replica {
             if committed {
                 self.try_activate(out);
             }
+            self.take_up_votes(out);
             let accepted = !self.halted && self.try_accept(out);
             let prepared = !self.halted && self.try_prepare(out);
             let proposed = !self.halted && self.propose(out);

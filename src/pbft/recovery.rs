@@ -232,6 +232,7 @@ impl Replica {
                 continue;
             };
             voted.known.content = Some(Arc::clone(&content));
+            voted.abandoned = false;
             slot.reproposed = None;
             let commit = slot.certified.as_ref().is_some_and(|certified| {
                 certified.certificate.view == view && certified.known.digest == known.digest
@@ -269,6 +270,23 @@ impl Replica {
             } else {
                 self.unprepared.insert(number);
             }
+        }
+    }
+
+    /// A block came that what was voted for at the next number stands on. After a restart that block may
+    /// have been missing: it was fetched and not yet durable before. The vote is in the log and there will
+    /// be no other, so without this the number would wait for the next view.
+    pub(super) fn take_up_votes(&mut self, out: &mut Vec<Output>) {
+        if self.halted || self.phase != Phase::Active || self.accepted_top != self.tip.number {
+            return;
+        }
+        let waits = self.slots.get(&self.tip.number.next()).and_then(|slot| slot.voted_in(self.view));
+        if waits.is_some_and(|voted| {
+            voted.abandoned
+                && voted.known.pinned
+                && voted.known.proposal.header.previous_hash == Some(self.tip.hash)
+        }) {
+            self.repeat_votes(out);
         }
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::harness::{World, candidate, recovered};
 use crate::pbft::message::{Message, Unsigned};
 use crate::pbft::{Input, Output, Record};
-use crate::types::{Place, View};
+use crate::types::{Number, Place, View};
 
 /// Everything up to commits that are all lost: each replica has accepted and prepared block 1.
 fn prepared_world() -> World {
@@ -142,4 +142,40 @@ fn a_restarted_primary_sends_the_new_view_that_it_had_chosen_and_no_other() {
         "{again:?}"
     );
     assert_eq!(Place(1), chosen.view.primary(4));
+}
+
+/// Found by the simulator: seed 20452337. Replica 3 fetches block 1, which is not durable yet, votes
+/// for number 2, and dies: its log holds the vote, its ledger no block. The quorum needs it.
+#[test]
+fn a_vote_above_a_block_that_was_lost_counts_again_when_the_block_is_fetched_again() {
+    let mut world = World::new(4);
+    // Replica 3 hears proposals of number 2 on, and no votes: it commits what it fetches, and nothing of
+    // that gets durable.
+    world.lose = Box::new(|_, to, input| {
+        let lost = match input {
+            Input::Message { message, .. } => match message.get() {
+                Message::PrePrepare(proposed) => proposed.proposal.number() == Number(1),
+                Message::Prepare(_) | Message::Commit(_) => true,
+                _ => false,
+            },
+            Input::BlocksDurable(_) => true,
+            _ => false,
+        };
+        to == Place(3) && lost
+    });
+    world.submit(&candidate(1, 0, &["a"]));
+    world.run(Duration::from_secs(1));
+    assert_eq!(world.probe(3).committed, Number(1), "fetched");
+    world.stop(2);
+    world.submit(&candidate(1, 1, &["b"]));
+    world.run(Duration::from_millis(100));
+    let voted = |record: &Record| matches!(record, Record::Accepted { proposal, .. } if proposal.number() == Number(2));
+    assert!(world.nodes[3].log.iter().any(voted), "it voted for number 2");
+    world.stop(3);
+    world.nodes[3].ledger.clear();
+    world.start(3);
+    world.lose = Box::new(|_, _, _| false);
+    world.run(Duration::from_secs(1));
+    assert_eq!(world.chain(3), ["a", "b"]);
+    assert_eq!(world.probe(3).view, View(0), "no view change was needed");
 }
