@@ -10,6 +10,8 @@ pub mod genesis;
 pub mod header;
 pub mod intake;
 pub mod ledger;
+#[cfg(feature = "liar")]
+pub mod liar;
 pub mod metrics;
 pub mod msg_processor;
 pub mod msp;

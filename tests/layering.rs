@@ -24,12 +24,15 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("msg_processor", &["types", "header", "proto", "crypto", "msp", "policy", "wire", "channel_config"]),
     ("ledger", &["types", "header", "proto", "disk"]),
     ("transport", &["types", "metrics"]),
+    // Only with the feature of this name.
+    ("liar", &["types", "header", "wire", "pbft", "transport"]),
     (
         "consenter",
         &[
             "types",
             "header",
             "plant",
+            "liar",
             "proto",
             "crypto",
             "wire",
@@ -115,6 +118,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "channel_config",
             "registrar",
             "metrics",
+            "liar",
         ],
     ),
 ];

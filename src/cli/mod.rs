@@ -6,6 +6,7 @@
 mod deliver;
 mod genesis;
 mod keygen;
+mod lies;
 mod network;
 mod node;
 mod status;
@@ -22,10 +23,13 @@ use crate::crypto::KeyKind;
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 
-/// A build from which rules can be taken away says so, and is for tests only: nobody orders with it.
-const VERSION: &str = match cfg!(feature = "plant") {
-    true => concat!(env!("CARGO_PKG_VERSION"), " with planted bugs, for tests only"),
-    false => env!("CARGO_PKG_VERSION"),
+/// A build from which rules can be taken away, or that can lie, says so, and is for tests only: nobody
+/// orders with it.
+const VERSION: &str = match (cfg!(feature = "plant"), cfg!(feature = "liar")) {
+    (true, true) => concat!(env!("CARGO_PKG_VERSION"), " with planted bugs and a liar, for tests only"),
+    (true, false) => concat!(env!("CARGO_PKG_VERSION"), " with planted bugs, for tests only"),
+    (false, true) => concat!(env!("CARGO_PKG_VERSION"), " with a liar, for tests only"),
+    (false, false) => env!("CARGO_PKG_VERSION"),
 };
 
 /// A Byzantine-fault-tolerant block-ordering engine.

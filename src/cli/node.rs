@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use super::lies::{self, Lie};
 use crate::node;
 use crate::node_config::NodeConfig;
 
@@ -15,12 +16,19 @@ pub(super) struct Args {
     /// Stop when standard input ends: for a parent process whose end must be this one's too
     #[arg(long, hide = true)]
     until_stdin_ends: bool,
+    /// Lie to the other replicas, for measurements; only in builds with the feature `liar`
+    #[arg(long, value_name = "LIE", value_parser = lies::lie, hide = cfg!(not(feature = "liar")))]
+    lie: Vec<Lie>,
+    /// Be honest until SIGUSR1 comes
+    #[arg(long, requires = "lie", hide = cfg!(not(feature = "liar")))]
+    lie_on_signal: bool,
 }
 
 /// Runs the node until SIGTERM or SIGINT (exit status 0) or until it cannot go on (1).
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let config = NodeConfig::load(&args.config)?;
     super::block_on(async move {
+        lies::begin(args.lie, args.lie_on_signal)?;
         let told = node::termination()?;
         let shutdown = async {
             if args.until_stdin_ends {

@@ -1,5 +1,6 @@
 //! Real processes over loopback: load, kill -9, restart, wipe, stop and go on.
 
+mod liars;
 mod network;
 
 use std::collections::BTreeMap;

@@ -95,6 +95,16 @@ impl Network {
         self.command(arguments).output().unwrap()
     }
 
+    /// Runs an `sbft` subcommand that needs no network.
+    pub(crate) fn command_alone(arguments: &[&str]) -> Output {
+        Command::new(SBFT).args(arguments).output().unwrap()
+    }
+
+    /// Waits for what a client does.
+    pub(crate) fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
+        self.runtime.block_on(future)
+    }
+
     /// An `sbft` subcommand that is given this network.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(SBFT);

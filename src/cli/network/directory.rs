@@ -94,6 +94,11 @@ impl Settings {
         Ok(settings)
     }
 
+    /// There is a replica of this id.
+    pub(super) fn has_replica(&self, id: u32) -> bool {
+        (1..=self.replicas).contains(&id)
+    }
+
     /// What was asked for by name and is not what the directory was made with.
     fn contradicts(&self, made: &Self) -> Option<String> {
         let pairs = [

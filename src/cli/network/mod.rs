@@ -16,6 +16,7 @@ use anyhow::{Context as _, bail};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::Key;
+use super::lies::Liar;
 use super::submit::check_rate;
 use super::{block_on, say};
 use crate::client::network_file::{FILE_NAME, NetworkFile};
@@ -70,6 +71,9 @@ pub(super) struct Args {
     /// Start replicas again when they die
     #[arg(long)]
     restart: bool,
+    /// Let this replica lie, for measurements; only in builds with the feature `liar`
+    #[arg(long, value_name = "ID=LIE[,LIE]", value_parser = Liar::parse, hide = cfg!(not(feature = "liar")))]
+    liar: Vec<Liar>,
 }
 
 /// `--writers`.
@@ -85,6 +89,9 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
         check_rate("--load", rate)?;
     }
     let settings = Settings::from_args(&args)?;
+    if let Some(liar) = args.liar.iter().find(|liar| !settings.has_replica(liar.id)) {
+        bail!("--liar {liar}: there is no replica {}", liar.id);
+    }
     let directory = Directory::prepare(&args.dir, args.fresh, &settings)?;
     block_on(supervise(args, directory))
 }
@@ -99,7 +106,7 @@ async fn supervise(args: Args, directory: Directory) -> anyhow::Result<ExitCode>
         // An earlier network may have been killed: its process ids are nobody's any more.
         network.store(directory.path())?;
     }
-    let mut processes = Processes::start(&network, args.restart)?;
+    let mut processes = Processes::start(&network, args.restart, &args.liar)?;
 
     let ready = async {
         wait_until_ready(&network, &mut processes).await?;

@@ -10,6 +10,7 @@ use anyhow::Context as _;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, ChildStdin, Command};
 
+use crate::cli::lies::Liar;
 use crate::client::network_file::{NetworkFile, ReplicaEntry};
 
 /// How long a replica may take to stop before it is killed.
@@ -32,11 +33,13 @@ struct Replica {
     /// because waiting for a child closes it.
     lifeline: Option<ChildStdin>,
     restart_at: Option<Instant>,
+    /// What it is told besides where its configuration is.
+    arguments: Vec<String>,
 }
 
 impl Replica {
     fn spawn(&mut self, entry: &ReplicaEntry) -> anyhow::Result<()> {
-        let mut child = spawn(entry)?;
+        let mut child = spawn(entry, &self.arguments)?;
         self.lifeline = child.stdin.take();
         self.child = Some(child);
         Ok(())
@@ -44,16 +47,19 @@ impl Replica {
 }
 
 impl Processes {
-    /// Starts all replicas of the network.
+    /// Starts all replicas of the network; some of them may be liars.
     ///
     /// # Errors
     /// When a process cannot be started; those already started end with this one.
-    pub(super) fn start(network: &NetworkFile, restart: bool) -> anyhow::Result<Self> {
+    pub(super) fn start(network: &NetworkFile, restart: bool, liars: &[Liar]) -> anyhow::Result<Self> {
         let replicas = network
             .replicas
             .iter()
             .map(|entry| {
-                let mut replica = Replica { id: entry.id, child: None, lifeline: None, restart_at: None };
+                let own = liars.iter().filter(|liar| liar.id == entry.id);
+                let arguments = own.flat_map(Liar::arguments).collect();
+                let mut replica =
+                    Replica { id: entry.id, child: None, lifeline: None, restart_at: None, arguments };
                 replica.spawn(entry)?;
                 Ok(replica)
             })
@@ -155,7 +161,7 @@ async fn sleep_until(at: Option<Instant>) {
     }
 }
 
-fn spawn(entry: &ReplicaEntry) -> anyhow::Result<Child> {
+fn spawn(entry: &ReplicaEntry, arguments: &[String]) -> anyhow::Result<Child> {
     let program = std::env::current_exe().context("cannot find this program's own file")?;
     let log_path = entry.dir.join("node.log");
     let log: File = OpenOptions::new()
@@ -170,6 +176,7 @@ fn spawn(entry: &ReplicaEntry) -> anyhow::Result<Child> {
         .arg(entry.dir.join("node.toml"))
         // The replica stops when its standard input ends, so none outlives this process.
         .arg("--until-stdin-ends")
+        .args(arguments)
         .stdin(Stdio::piped())
         .stdout(log)
         .stderr(errors)

@@ -1,6 +1,8 @@
 //! The protocol task: one replica and one intake, stepped in one loop.
 
 mod envelopes;
+#[cfg(feature = "liar")]
+mod lies;
 mod own;
 
 use std::collections::{HashMap, VecDeque};
@@ -93,6 +95,8 @@ pub(super) struct Driver {
     snapshot_at: Instant,
     snapshot_due: bool,
     last_tick: Instant,
+    #[cfg(feature = "liar")]
+    lies: Option<lies::Lies>,
 }
 
 /// What is counted for each envelope, looked up once.
@@ -130,6 +134,8 @@ impl Driver {
     ) -> Self {
         let (replica, outputs) = replica;
         Self {
+            #[cfg(feature = "liar")]
+            lies: lies::Lies::of_this_process(&shared, &outlets),
             meters: Meters::new(shared.channel()),
             shared,
             replica,
@@ -244,6 +250,8 @@ impl Driver {
     }
 
     fn event(&mut self, now: Time, event: Event) {
+        #[cfg(feature = "liar")]
+        let Some(event) = self.hear(now, event) else { return };
         let input = match event {
             Event::Message { from, message } => Input::Message { from, message },
             Event::Candidate { from, candidate, config_sequence, permit } => {
@@ -282,6 +290,8 @@ impl Driver {
                 return self.intake.step(now, input, &mut self.intake_outputs);
             }
             Event::Watch { id, reply } => return self.watch(id, reply),
+            #[cfg(feature = "liar")]
+            Event::Lie => return self.lie(now),
         };
         self.replica.step(now, input, &mut self.outputs);
     }
@@ -302,6 +312,8 @@ impl Driver {
                 break;
             }
             for output in std::mem::take(&mut self.outputs) {
+                #[cfg(feature = "liar")]
+                let Some(output) = self.bend(now, output) else { continue };
                 self.output(now, output);
             }
             // After the commits of the same step, so that what was committed is not taken back.

@@ -30,6 +30,9 @@ pub(super) enum To {
     All,
     /// To one replica.
     One(Place),
+    /// A liar's: to some, and back to this replica only if it is its own core's.
+    #[cfg(feature = "liar")]
+    Only { to: Vec<Place>, own: bool },
 }
 
 /// What a promise says.
@@ -92,17 +95,30 @@ fn send(shared: &Shared, to: &To, message: Message, loopback: &mpsc::UnboundedSe
         To::One(place) => shared.send(*place, Class::Votes, shared.frame(&message)),
         To::All => {
             shared.send_all(Class::Votes, &shared.frame(&message));
-            // One's own vote takes the way of anyone's, so that a key that does not fit the
-            // channel is noticed here and not in a block.
-            match shared.checker.check(shared.members.me, message) {
-                // The protocol task has ended when nobody receives it.
-                Ok(verified) => drop(loopback.send(verified)),
-                Err(rejection) => shared.fail(format!(
-                    "what this replica signs is refused ({rejection}): its key does not fit its certificate in \
-                     the channel's configuration"
-                )),
+            hear(shared, message, loopback);
+        }
+        #[cfg(feature = "liar")]
+        To::Only { to, own } => {
+            for place in to {
+                shared.send(*place, Class::Votes, shared.frame(&message));
+            }
+            if *own {
+                hear(shared, message, loopback);
             }
         }
+    }
+}
+
+/// One's own vote takes the way of anyone's, so that a key that does not fit the channel is noticed
+/// here and not in a block.
+fn hear(shared: &Shared, message: Message, loopback: &mpsc::UnboundedSender<Verified<Message>>) {
+    match shared.checker.check(shared.members.me, message) {
+        // The protocol task has ended when nobody receives it.
+        Ok(verified) => drop(loopback.send(verified)),
+        Err(rejection) => shared.fail(format!(
+            "what this replica signs is refused ({rejection}): its key does not fit its certificate in \
+             the channel's configuration"
+        )),
     }
 }
 

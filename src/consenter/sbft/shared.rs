@@ -88,6 +88,9 @@ pub(super) enum Event {
     Revalidated { id: RequestId, config_sequence: u64, valid: bool },
     /// Somebody waits for the commit of an accepted envelope.
     Watch { id: RequestId, reply: oneshot::Sender<Result<Number, NotCommitted>> },
+    /// The time for a liar to act by itself.
+    #[cfg(feature = "liar")]
+    Lie,
 }
 
 /// Room for one candidate of an origin, or for bytes on a repair stream; dropping it lets the next
@@ -145,6 +148,10 @@ impl Shared {
 
     /// Sends to one replica; what cannot be sent is lost, and repaired by status.
     pub(super) fn send(&self, to: Place, class: Class, frame: Bytes) {
+        #[cfg(feature = "liar")]
+        if self.is_mute() {
+            return;
+        }
         if let Some(peer) = self.members.get(to).and_then(|member| member.peer) {
             // The transport counts what it drops.
             let _sent = self.link.send(peer, class, frame);
@@ -153,10 +160,20 @@ impl Shared {
 
     /// Sends to all others.
     pub(super) fn send_all(&self, class: Class, frame: &Bytes) {
+        #[cfg(feature = "liar")]
+        if self.is_mute() {
+            return;
+        }
         for (_, _, peer) in self.members.others() {
             // The transport counts what it drops.
             let _sent = self.link.send(peer, class, frame.clone());
         }
+    }
+
+    /// It is a liar that says nothing now.
+    #[cfg(feature = "liar")]
+    fn is_mute(&self) -> bool {
+        crate::liar::Liar::of_this_process().is_some_and(|liar| liar.mutes())
     }
 
     /// The vote frame of a message.
