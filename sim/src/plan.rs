@@ -22,6 +22,9 @@ use crate::trace::{Recording, What};
 use crate::violation::{Class, Violation};
 use crate::world::{CrashWhen, Encodings, Fault, Settings, World};
 
+/// All that is settled must stay so for this long: nothing may come loose again.
+const CALM: Duration = Duration::from_millis(200);
+
 /// A client's envelope on its way to one replica.
 #[derive(Clone, Debug)]
 pub struct Submission {
@@ -342,13 +345,14 @@ impl Plan {
         let mut settled = None;
         while world.violation().is_none() {
             if world.now >= deadline {
-                world.not_settled(last);
+                let settled = settled.or_else(|| world.is_settled().then_some(world.now));
+                world.not_settled(last, settled);
                 break;
             }
             if world.is_settled() {
                 let since = *settled.get_or_insert(world.now);
                 // A little longer: nothing may come loose again, and stray packets arrive.
-                if world.now.since(since) >= Duration::from_millis(200) {
+                if world.now.since(since) >= CALM {
                     break;
                 }
             } else {
@@ -383,19 +387,51 @@ impl World {
         self.fail(verdict);
     }
 
-    /// Says what is not settled, as a failed check.
-    pub fn not_settled(&mut self, since: Time) {
+    /// Says what is not settled at the deadline, as a failed check. `settled` is since when all is, if
+    /// it is: it must also stay so.
+    pub fn not_settled(&mut self, since: Time, settled: Option<Time>) {
         let owed: Vec<String> = self.checks.owed().take(5).map(|index| self.workload.name(index)).collect();
         let replicas = self.standing();
-        let text = format!(
-            "not settled {} after {since} (the bound is {}); chain has {} blocks; owed: {}; {}",
-            crate::trace::span(self.now.since(since)),
-            Bound::of(&self.settings.config),
-            self.checks.chain_len(),
-            if owed.is_empty() { "nothing".to_owned() } else { owed.join(" ") },
-            replicas.join("; ")
-        );
+        let bound = Bound::of(&self.settings.config);
+        let patience = crate::trace::span(self.checks.patience);
+        let limit = if self.checks.patience == bound.total() {
+            format!("the bound is {bound}")
+        } else {
+            format!("the `deadline` in [run] is {patience}; the computed bound would be {bound}")
+        };
+        let chain = self.checks.chain_len();
+        let text = match settled {
+            Some(at) => format!(
+                "all was settled {} after {since}, but must stay so for {} to count, and the time was up ({limit}); give it more",
+                crate::trace::span(at.since(since)),
+                crate::trace::span(CALM),
+            ),
+            None => format!(
+                "not settled {} after {since} ({limit}); chain has {chain} blocks; owed: {}; {}",
+                crate::trace::span(self.now.since(since)),
+                if owed.is_empty() { self.behind(chain) } else { owed.join(" ") },
+                replicas.join("; ")
+            ),
+        };
         self.fail(Err(Violation::new(Class::Liveness, "settles", text)));
+    }
+
+    /// What is missing when no envelope is.
+    fn behind(&self, chain: u64) -> String {
+        let honest = self.bodies.iter().filter(|body| body.is_honest());
+        let lacks = honest.filter_map(|body| {
+            let (place, blocks) = (body.place, body.store.last().0);
+            match body.is_up() {
+                false => Some(format!("{place} is down")),
+                true if blocks != chain => Some(format!("{place} has {blocks} of {chain} blocks")),
+                true => None,
+            }
+        });
+        let lacks: Vec<String> = lacks.collect();
+        if lacks.is_empty() {
+            return "nothing".to_owned();
+        }
+        format!("no envelope, but {}", lacks.join(", "))
     }
 
     /// Where each replica stands, a line each.

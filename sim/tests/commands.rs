@@ -97,6 +97,34 @@ fn a_mistake_in_a_file_is_told_with_its_line_and_key() {
         ("[expect]\nacted = { equivocate = 1 }\n", ":2: expect.acted: no attack is called `equivocate`"),
         ("[expect]\nviolates = \"agrement\"\n", ":2: expect.violates: no check is called `agrement`"),
         ("[run\n", ":1: "),
+        (
+            "[run]\nchaos = \"500h\"\n",
+            ":2: run.chaos: the network would heal after 1800000s; 3600s is the longest",
+        ),
+        ("[run]\ndeadline = \"2h\"\n", ":2: run.deadline: a stall would be noticed after 7200s"),
+        (
+            "[[faults]]\nat = \"1s\"\nkind = \"crash\"\nreplica = 1\nfor = \"9h\"\n",
+            "bad.toml: run.chaos: must be given, for what the faults speak of goes on until 32401s",
+        ),
+        ("[workload]\nrate = \"1/m\"\nuntil = \"9h\"\n", ":3: workload.until: 3600s is the longest"),
+        (
+            "[[submit]]\nat = \"1s\"\ncount = 9\nevery = \"1h\"\n",
+            ":4: submit[0].every: the last would come after",
+        ),
+        ("[[submit]]\nat = \"1s\"\ncount = 0\n", ":3: submit[0].count: must be 1 or more"),
+        ("[[submit]]\nat = \"1s\"\nto = []\n", ":3: submit[0].to: an empty list means nobody"),
+        (
+            "[workload]\nrate = \"5/s\"\nuntil = \"1s\"\nto = []\n",
+            ":4: workload.to: an empty list means nobody",
+        ),
+        ("[[cuts]]\nphase = \"commit\"\nto = []\n", ":3: cuts[0].to: an empty list means nobody"),
+        ("[[cuts]]\nphase = []\n", ":2: cuts[0].phase: an empty list means no message"),
+        ("[[cuts]]\nphase = \"commit\"\ntimes = 0\n", ":3: cuts[0].times: a cut that takes nothing"),
+        ("[[cuts]]\nphase = \"commit\"\nonly_to = \"all\"\n", ":3: cuts[0].only_to: everybody gets it"),
+        (
+            "[[byzantine]]\nreplica = 1\nattack = \"silent\"\nwhen = { kinds = [] }\n",
+            ":4: byzantine[0].when: `kinds` is an empty list, so the attack would never act",
+        ),
     ] {
         file(test, "bad.toml", text);
         let refused = call(test, &["run", "bad.toml"]);
@@ -104,6 +132,61 @@ fn a_mistake_in_a_file_is_told_with_its_line_and_key() {
         assert!(refused.err.starts_with("error: bad.toml"), "{}", refused.err);
         assert!(refused.err.contains(told), "{text}: {}", refused.err);
     }
+}
+
+#[test]
+fn a_fault_that_nothing_comes_of_is_refused() {
+    let test = "empty-faults";
+    for (kind, keys, told) in [
+        ("reset", "link = [1, 2, 9]", ":4: faults[0].link: 3 ends; a link has two, such as [0, 2]"),
+        ("reset", "link = [1]", ":4: faults[0].link: 1 ends"),
+        ("link-down", "link = [1, 9]", ":4: faults[0].link: there is no replica 9; the places are 0 to 3"),
+        (
+            "partition",
+            "groups = []",
+            ":4: faults[0].groups: give two groups or more, such as [[0, 1], [2, 3]]",
+        ),
+        ("partition", "groups = [[0, 1]]", ":4: faults[0].groups: give two groups or more"),
+        ("partition", "groups = [[], [0]]", ":4: faults[0].groups: an empty list means nobody"),
+        ("partition", "groups = [[0], [1, 9]]", ":4: faults[0].groups: there is no replica 9"),
+        ("one-way", "to = [1]\nfrom = []", ":5: faults[0].from: an empty list means nobody"),
+        ("isolate", "replicas = []", ":4: faults[0].replicas: an empty list means nobody"),
+        ("bridge", "over = 1\nleft = []", ":5: faults[0].left: an empty list means nobody"),
+        (
+            "ring",
+            "flapping = { on = \"0s\", off = \"1s\" }",
+            ":4: faults[0].flapping: `on` and `off` must be 1ms",
+        ),
+    ] {
+        file(test, "bad.toml", &format!("[[faults]]\nat = \"1s\"\nkind = \"{kind}\"\n{keys}\n"));
+        let refused = call(test, &["run", "bad.toml"]);
+        assert_eq!((refused.code, refused.out.as_str()), (Some(2), ""), "{keys}");
+        assert!(refused.err.contains(told), "{keys}: {}", refused.err);
+    }
+    // Who means nobody can say so.
+    file(test, "good.toml", "[[faults]]\nat = \"1s\"\nkind = \"isolate\"\nreplicas = \"none\"\n");
+    assert_eq!(call(test, &["run", "good.toml"]).code, Some(0));
+}
+
+#[test]
+fn a_deadline_of_ones_own_is_named_when_it_ends_a_run() {
+    let test = "deadline";
+    file(test, "short.toml", "[run]\ndeadline = \"100ms\"\n");
+    let calm = call(test, &["run", "short.toml"]);
+    assert_eq!(calm.code, Some(11), "{}", calm.out);
+    for told in [
+        "all was settled 0s after",
+        "must stay so for 200ms",
+        "the `deadline` in [run] is 100ms",
+        "would be 33200ms",
+    ] {
+        assert!(calm.out.replace("\n  ", " ").contains(told), "{told}: {}", calm.out);
+    }
+    let behind = "[run]\ndeadline = \"0s\"\n[[submit]]\nat = \"1500ms\"\n[[faults]]\nat = \"1s\"\nkind = \"isolate\"\nreplica = 2\n";
+    file(test, "behind.toml", behind);
+    let behind = call(test, &["run", "behind.toml"]);
+    assert_eq!(behind.code, Some(11), "{}", behind.out);
+    assert!(behind.out.contains("owed: no envelope, but r2 has 0 of 1 blocks"), "{}", behind.out);
 }
 
 #[test]
@@ -126,11 +209,51 @@ fn a_wrong_call_ends_with_2_and_says_what_is_right() {
         (&["shrink", &quiet], "does not fail, so there is nothing to shrink"),
         (&["diff", "a", "b"], "cannot read a"),
         (&["bogus"], "unrecognized subcommand"),
+        (&["run", "43"], "43: cannot be read"),
+        (&["run", "43"], "the schedule of a seed is run with --seed 43"),
+        (&["run", &quiet, "--json", "--print"], "cannot be used with"),
+        (&["run", &quiet, "--json", "--plan"], "cannot be used with"),
+        (&["run", &quiet, "--json", "--golden"], "cannot be used with"),
+        (&["run", &quiet, "--same-as", "12"], "`12` is no hash"),
+        (&["swarm", "--seeds", "0"], "0 is not in 1.."),
+        (&["twins", "--sample", "0"], "0 is not in 1.."),
+        (&["twins", "--rounds", "1", "--html", "x.html"], "say which with --only INDEX"),
+        (&["draw", "a.ndjson"], "<--html <FILE>|--golden>"),
+        (&["shrink", &quiet, "-o", "nodir/min.toml"], "there is no folder nodir; make it first"),
+        (&["shrink", &quiet, "--budget", "1h"], "does not fail, so there is nothing to shrink"),
     ] {
         let refused = call("calls", arguments);
         assert_eq!(refused.code, Some(2), "{arguments:?}: {}{}", refused.out, refused.err);
         assert!(refused.err.contains(told), "{arguments:?}: {}", refused.err);
     }
+}
+
+#[test]
+fn a_run_that_is_not_the_one_of_elsewhere_ends_with_14() {
+    let test = "elsewhere";
+    let quiet = scenario("smoke/quiet.toml");
+    let here = call(test, &["run", &quiet]);
+    let (_, hash) = here.out.trim().rsplit_once("hash ").expect("it prints its hash");
+    let same = call(test, &["run", &quiet, "--same-as", hash]);
+    assert_eq!(same.code, Some(0), "{}", same.out);
+    let other = call(test, &["run", &quiet, "--seed", "77", "--same-as", hash]);
+    assert_eq!(other.code, Some(14), "{}", other.out);
+    assert!(other.out.contains("NOT DETERMINISTIC: the hash is"), "{}", other.out);
+    let other = call(test, &["run", &quiet, "--seed", "77", "--same-as", hash, "--json"]);
+    let value: Value = serde_json::from_str(&other.out).expect("JSON");
+    assert_eq!(
+        (other.code, &value["exit"], &value["deterministic"]),
+        (Some(14), &Value::from(14), &Value::from(false))
+    );
+}
+
+#[test]
+fn a_file_that_is_run_with_other_options_is_not_written_again() {
+    let test = "file-with-options";
+    let failed = call(test, &["run", &scenario("smoke/quiet.toml"), "--plant", "P01"]);
+    assert_eq!(failed.code, Some(10), "{}", failed.out);
+    assert!(failed.out.contains("--plant QuorumTooSmall"), "{}", failed.out);
+    assert!(!directory(test).join("sbft-sim-failures").exists(), "it is in a file already");
 }
 
 #[test]
@@ -188,6 +311,10 @@ fn other_programs_find_the_keys_that_they_look_for() {
     let plants = json(test, &["plants", "--only", "P01", "--budget", "60s", "--jobs", "1", "--json"]);
     has(&plants[0], &["plant", "found", "seeds", "seconds", "check"]);
     assert_eq!(plants[0]["plant"], Value::from("P01"));
+    let listed = json(test, &["plants", "--list", "--only", "P01", "--json"]);
+    has(&listed[0], &["plant", "name", "does"]);
+    let twins = json(test, &["twins", "--rounds", "1", "--only", "3", "--json"]);
+    has(&twins, &["index", "does", "ok", "violation", "events", "hash", "reproduce"]);
     let attacks = json(test, &["attacks", "--list", "--json"]);
     let attacks = attacks.as_array().expect("a list");
     attacks.iter().for_each(|attack| has(attack, &["id", "name", "does", "aim", "needs_reconfiguration"]));
@@ -208,8 +335,13 @@ fn a_trace_can_be_drawn_and_compared_without_running_anything() {
     assert_eq!(call(test, &["diff", "a.ndjson", "b.ndjson"]).code, Some(0));
     assert_eq!(call(test, &["diff", "a.ndjson", "c.ndjson"]).code, Some(1));
     assert_eq!(call(test, &["draw", "a.ndjson", "--html", "drawn.html"]).code, Some(0));
+    assert_eq!(call(test, &["replay", &attack, "--trace", "d.ndjson", "--html", "d.html"]).code, Some(0));
+    assert_eq!(call(test, &["diff", "a.ndjson", "d.ndjson"]).code, Some(0));
+    assert_eq!(call(test, &["replay", &attack, "--until", "20ms", "--html", "e.html"]).code, Some(0));
     let page = |name: &str| std::fs::read_to_string(directory(test).join(name)).expect(name);
     assert_eq!(page("a.html"), page("drawn.html"));
+    assert_eq!(page("a.html"), page("d.html"));
+    assert!(page("e.html").contains("20.00 ms of simulated time"), "it shows what was up to then");
     assert!(!page("a.html").contains("http://") && !page("a.html").contains("https://"), "needs no network");
 }
 

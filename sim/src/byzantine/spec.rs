@@ -118,6 +118,17 @@ impl Trigger {
         if let Some(p) = self.p.filter(|p| !(0.0..=1.0).contains(p)) {
             return Some(format!("`p` is {p}; a probability is between 0 and 1"));
         }
+        let none = |span: &Option<Span>| matches!(span, Some(Span::Of(some)) if some.is_empty());
+        let empty = [
+            ("views", none(&self.views)),
+            ("numbers", none(&self.numbers)),
+            ("kinds", self.kinds.as_ref().is_some_and(Vec::is_empty)),
+        ];
+        if let Some((key, _)) = empty.iter().find(|(_, empty)| *empty) {
+            return Some(format!(
+                "`{key}` is an empty list, so the attack would never act; leave it out for all"
+            ));
+        }
         match (self.from, self.until) {
             (Some(from), Some(until)) if until <= from => {
                 Some("`until` is not after `from`, so the attack would never act".to_owned())

@@ -23,7 +23,7 @@ impl Diff {
         let (one, other) = (read(&self.a)?, read(&self.b)?);
         match report::diff::diff(&one, &other) {
             None => {
-                say(&format!("no difference in {} events\n", one.events.len()))?;
+                say(&format!("no difference in {} lines of trace\n", one.events.len()))?;
                 Ok(Exit::Ok)
             }
             Some(text) => {

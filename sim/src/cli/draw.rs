@@ -2,12 +2,13 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 use sbft_sim::report;
 
 use super::{Exit, Outcome, diff, say};
 
 #[derive(Args)]
+#[command(group(ArgGroup::new("what").args(["html", "golden"]).required(true).multiple(true)))]
 pub(crate) struct Draw {
     /// A trace, as `run --trace FILE` writes it.
     trace: PathBuf,
@@ -15,7 +16,7 @@ pub(crate) struct Draw {
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
     /// Print it as a short text.
-    #[arg(long, required_unless_present = "html")]
+    #[arg(long)]
     golden: bool,
 }
 

@@ -4,8 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use sbft_sim::plan::{Report, Show};
+use sbft_sim::plan::Show;
 use sbft_sim::report;
+use sbft_sim::trace::Recording;
 
 /// The files that were asked for.
 #[derive(Args, Clone, Debug, Default)]
@@ -34,10 +35,29 @@ impl Output {
         [file("picture", &self.html), file("trace", &self.trace)].into_iter().flatten().collect()
     }
 
+    /// The option by which something was asked for, if there is one.
+    pub(crate) fn option(&self) -> Option<&'static str> {
+        let wanted =
+            [("--html", self.html.is_some()), ("--trace", self.trace.is_some()), ("--golden", self.golden)];
+        wanted.into_iter().find(|(_, is_wanted)| *is_wanted).map(|(option, _)| option)
+    }
+
     /// Writes what was asked for. `title` says what ran, `reproduce` is the command that runs it again.
-    pub(crate) fn write(&self, report: &mut Report, title: &str, reproduce: &str) -> Result<(), String> {
-        let Some(recording) = &mut report.recording else { return Ok(()) };
+    pub(crate) fn write(
+        &self,
+        recording: Option<&mut Recording>,
+        title: &str,
+        reproduce: &str,
+    ) -> Result<(), String> {
+        let Some(recording) = recording else { return Ok(()) };
         recording.entitle(title, reproduce);
+        if recording.header.left_out > 0 && self.option().is_some() {
+            super::complain(&format!(
+                "note: the run was too long to keep all of it: its first {} lines of trace are kept, {} more are not\n",
+                recording.events.len(),
+                recording.header.left_out
+            ));
+        }
         if self.golden {
             super::say(&report::golden::transcript(recording))?;
         }

@@ -63,7 +63,7 @@ impl Plants {
     pub(crate) fn run(self) -> Outcome {
         let plants = if self.only.is_empty() { Plant::ALL.to_vec() } else { self.only.clone() };
         if self.list {
-            say(&list(&plants))?;
+            say(&if self.json { json_list(&plants) } else { list(&plants) })?;
             return Ok(Exit::Ok);
         }
         if let Some(folder) = &self.write {
@@ -133,6 +133,16 @@ fn list(plants: &[Plant]) -> String {
         let _ = writeln!(out, "{:<4} {:<32} {}", info.id, info.name, info.sentence);
     }
     out
+}
+
+/// The same for other programs.
+fn json_list(plants: &[Plant]) -> String {
+    let rows: Vec<_> = plants
+        .iter()
+        .map(|plant| plant.info())
+        .map(|info| serde_json::json!({ "plant": info.id, "name": info.name, "does": info.sentence }))
+        .collect();
+    format!("{:#}\n", serde_json::Value::Array(rows))
 }
 
 fn line(row: &Row) -> String {

@@ -30,8 +30,12 @@ pub(crate) struct Run {
     /// Run it twice and compare the hashes of all events.
     #[arg(long)]
     verify_determinism: bool,
+    /// Compare the hash with this one, which the same run printed elsewhere: another build, another
+    /// machine.
+    #[arg(long, value_name = "HASH", value_parser = hash)]
+    same_as: Option<u64>,
     /// Print the outcome as one JSON object.
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["print", "plan", "golden"])]
     json: bool,
     /// Where `fail.toml` goes if a drawn schedule fails; a folder of its own in sbft-sim-failures/
     /// if not given.
@@ -39,6 +43,14 @@ pub(crate) struct Run {
     out: Option<PathBuf>,
     #[command(flatten)]
     output: Output,
+}
+
+/// Parses a hash as a run prints it.
+fn hash(text: &str) -> Result<u64, String> {
+    let digits = text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    digits.then(|| u64::from_str_radix(text, 16).ok()).flatten().ok_or_else(|| {
+        format!("`{text}` is no hash: give the 16 digits that `sbft-sim run` prints after the word hash")
+    })
 }
 
 /// What the command line fixes about a schedule.
@@ -100,13 +112,18 @@ impl Run {
         let plan = run.plan();
         let mut report = plan.run(self.output.show(Show { print: self.print, ..Show::default() }));
         // A file that cannot be written must not hide what was found.
-        let mut unwritten: Vec<String> =
-            self.output.write(&mut report, &run.title, &run.reproduce).err().into_iter().collect();
+        let mut unwritten: Vec<String> = self
+            .output
+            .write(report.recording.as_deref_mut(), &run.title, &run.reproduce)
+            .err()
+            .into_iter()
+            .collect();
         let verdict = plan.expect.judge(&report);
         let exit = Exit::of_verdict(&verdict, &report);
         let again = self.verify_determinism.then(|| plan.run(Show::default()));
         let is_deterministic = again.map(|again| is_same(&report, &again));
-        let exit = exit.unless_differing(is_deterministic);
+        let is_as_elsewhere = self.same_as.map(|hash| hash == report.hash);
+        let exit = exit.unless_differing(is_deterministic).unless_differing(is_as_elsewhere);
         let failed_here = matches!(verdict, Verdict::Broke(_)) && !run.is_written;
         let fail_file = match &verdict {
             Verdict::Broke(violation) if failed_here => {
@@ -117,7 +134,14 @@ impl Run {
         };
         let exit = exit.with(&unwritten);
         if self.json {
-            let outcome = Json::of(&run, &report, &verdict, exit, fail_file, is_deterministic);
+            let outcome = Json::of(
+                &run,
+                &report,
+                &verdict,
+                exit,
+                fail_file,
+                is_deterministic.or(is_as_elsewhere).map(|_| exit != Exit::NotDeterministic),
+            );
             let text = serde_json::to_string(&outcome).map_err(|error| error.to_string())?;
             say(&format!("{text}\n"))?;
             complain_of(&unwritten);
@@ -144,6 +168,17 @@ impl Run {
             Some(false) => {
                 text += "NOT DETERMINISTIC: a second run has other events; see sbft-sim diff\n";
                 text += &format!("reproduce: {} --verify-determinism\n", run.reproduce);
+            }
+            None => {}
+        }
+        match is_as_elsewhere {
+            Some(true) => text += "the hash is the one given with --same-as\n",
+            Some(false) => {
+                text += &format!(
+                    "NOT DETERMINISTIC: the hash is {:016x} here and {:016x} elsewhere; see sbft-sim diff\n",
+                    report.hash,
+                    self.same_as.unwrap_or_default()
+                );
             }
             None => {}
         }

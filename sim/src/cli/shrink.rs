@@ -31,8 +31,22 @@ pub(crate) struct Shrink {
 }
 
 impl Shrink {
+    /// A file that cannot be written is told before the search, not after it.
+    fn check_out(&self) -> Result<(), String> {
+        let out = self.out.display();
+        let folder = self.out.parent().filter(|folder| !folder.as_os_str().is_empty());
+        match folder {
+            _ if self.out.is_dir() => Err(format!("cannot write {out}: it is a folder; name a file in it")),
+            Some(folder) if !folder.is_dir() => {
+                Err(format!("cannot write {out}: there is no folder {}; make it first", folder.display()))
+            }
+            _ => Ok(()),
+        }
+    }
+
     pub(crate) fn run(self) -> Outcome {
         let run = self.subject.load()?;
+        self.check_out()?;
         let began = Instant::now();
         let stop = |_runs: u64| began.elapsed() >= self.budget.0;
         let jobs = match self.jobs {
@@ -51,7 +65,7 @@ impl Shrink {
             .map_err(|error| format!("cannot write {}: {error}", self.out.display()))?;
         let reproduce = format!("cargo run --release -p sbft-sim -- run {}", self.out.display());
         let mut report = shrunk.plan.run(self.output.show(Show::default()));
-        self.output.write(&mut report, &format!("{}, shrunk", run.title), &reproduce)?;
+        self.output.write(report.recording.as_deref_mut(), &format!("{}, shrunk", run.title), &reproduce)?;
         let early =
             if shrunk.stopped { "; the time was up, more of --budget may make it smaller" } else { "" };
         say(&format!(

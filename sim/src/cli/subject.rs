@@ -32,7 +32,7 @@ pub(crate) struct Run {
     pub(crate) reproduce: String,
     /// A folder name for what is written about it.
     pub(crate) slug: String,
-    /// It is in a file already.
+    /// It is in a file already (apart from what options change, which `reproduce` repeats).
     pub(crate) is_written: bool,
 }
 
@@ -60,7 +60,13 @@ impl Subject {
                 "{option} is for a drawn schedule; in a file, [cluster] and the rest say it"
             ));
         }
-        let mut scenario = Scenario::read(file).map_err(|error| error.to_string())?;
+        let mut scenario =
+            Scenario::read(file).map_err(|error| match file.to_string_lossy().parse::<Name>() {
+                Ok(name) if !file.exists() => {
+                    format!("{error}; the schedule of a seed is run with --seed {name}")
+                }
+                _ => error.to_string(),
+            })?;
         let mut options = String::new();
         if let Some(seed) = seed {
             if seed.to_string().contains('+') {
@@ -78,7 +84,7 @@ impl Subject {
             title: scenario.name.clone().unwrap_or_else(|| stem.clone()),
             reproduce: format!("cargo run --release -p sbft-sim -- run {}{options}", file.display()),
             slug: stem,
-            is_written: options.is_empty(),
+            is_written: true,
             scenario,
         })
     }

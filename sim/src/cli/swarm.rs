@@ -27,7 +27,7 @@ const SCHEDULES: u64 = 1000;
 #[derive(Args)]
 pub(crate) struct Swarm {
     /// How many schedules [default: 1000].
-    #[arg(long, value_name = "COUNT", conflicts_with = "time")]
+    #[arg(long, value_name = "COUNT", conflicts_with = "time", value_parser = clap::value_parser!(u64).range(1..))]
     seeds: Option<u64>,
     /// How long, such as 90s, 10m or 8h.
     #[arg(long, value_parser = super::duration)]

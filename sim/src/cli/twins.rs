@@ -17,7 +17,7 @@ use super::output::Output;
 use super::parallel::{each, threads};
 use super::progress::Line;
 use super::swarm::grouped;
-use super::{Exit, Outcome, say};
+use super::{Exit, Outcome, complain_of, say};
 
 /// Schedules without `--sample` and `--exhaustive`.
 const SAMPLE: u64 = 1000;
@@ -39,7 +39,8 @@ pub(crate) struct Twins {
     #[arg(long)]
     exhaustive: bool,
     /// Run so many of them, spread over all [default: 1000].
-    #[arg(long, value_name = "COUNT", conflicts_with = "exhaustive")]
+    #[arg(long, value_name = "COUNT", conflicts_with = "exhaustive",
+        value_parser = clap::value_parser!(u64).range(1..))]
     sample: Option<u64>,
     /// Run this one only, and say what it does.
     #[arg(long, value_name = "INDEX", conflicts_with_all = ["exhaustive", "sample"])]
@@ -54,7 +55,7 @@ pub(crate) struct Twins {
     #[arg(long, default_value_t = 0)]
     jobs: usize,
     /// One JSON object on standard output instead of text.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "golden")]
     json: bool,
     /// A progress line on standard error also where that is no terminal.
     #[arg(long)]
@@ -98,6 +99,9 @@ impl Twins {
         let scope = if self.phases { Scope::Phases } else { Scope::Views { rounds: self.rounds } };
         if let Some(index) = self.only {
             return self.run_one(scope, index);
+        }
+        if let Some(option) = self.output.option() {
+            return Err(format!("{option} shows one schedule: say which with --only INDEX"));
         }
         let all = scope.count();
         let count = if self.exhaustive { all } else { self.sample.unwrap_or(SAMPLE).min(all) };
@@ -146,13 +150,41 @@ impl Twins {
             ));
         }
         let mut report = self.plan(scope, index).run(self.output.show(Show::default()));
-        self.output.write(&mut report, &scope.describe(index), &self.reproduce(scope, index))?;
+        let (does, reproduce) = (scope.describe(index), self.reproduce(scope, index));
+        // A file that cannot be written must not hide what was found.
+        let written = self.output.write(report.recording.as_deref_mut(), &does, &reproduce);
+        let unwritten: Vec<String> = written.err().into_iter().collect();
+        let exit = Exit::of(&report).with(&unwritten);
+        if self.json {
+            let violation = report.violation.as_ref();
+            let json = json!({
+                "index": index,
+                "does": does,
+                "ok": violation.is_none(),
+                "violation": violation.map(|violation| json!({
+                    "class": format!("{:?}", violation.class).to_lowercase(),
+                    "check": violation.check,
+                    "text": violation.text,
+                    "at_us": violation.at.0.as_micros() as u64,
+                })),
+                "events": report.events,
+                "blocks": report.seen.blocks,
+                "highest_view": report.seen.highest_view,
+                "hash": format!("{:016x}", report.hash),
+                "plant": self.plant.map(|plant| format!("{plant:?}")),
+                "reproduce": reproduce,
+            });
+            say(&format!("{json:#}\n"))?;
+            complain_of(&unwritten);
+            return Ok(exit);
+        }
         let outcome = match &report.violation {
             Some(violation) => violation.to_string(),
             None => format!("ok, {} blocks, highest view {}", report.seen.blocks, report.seen.highest_view),
         };
-        say(&format!("schedule {index}: {}\n{outcome}\n", scope.describe(index)))?;
-        Ok(Exit::of(&report))
+        say(&format!("schedule {index}: {does}\n{outcome}\n"))?;
+        complain_of(&unwritten);
+        Ok(exit)
     }
 
     fn reproduce(&self, scope: Scope, index: u64) -> String {

@@ -214,9 +214,11 @@ impl Teller<'_> {
     }
 
     fn steps(&mut self, body: usize, text: String, step: Option<Step>) {
-        let last = self.lines.len().saturating_sub(JOIN);
+        // Nothing that this replica, or the network, did since must come to stand after it.
+        let since = self.lines.iter().rposition(|line| line.who.is_empty() || line.who.contains(&body));
+        let first = self.lines.len().saturating_sub(JOIN).max(since.unwrap_or(0));
         let known =
-            self.lines[last..].iter_mut().rev().find(|line| line.text == text && !line.who.is_empty());
+            self.lines[first..].iter_mut().rev().find(|line| line.text == text && !line.who.is_empty());
         match known {
             Some(line) => {
                 // The same again is counted, not told.
@@ -292,6 +294,9 @@ impl Teller<'_> {
         if more > 0 {
             let _ = writeln!(out, "… and {more} more lines");
         }
+        if self.story.recording.header.left_out > 0 {
+            let _ = writeln!(out, "… and later events, which were too many to keep");
+        }
         for id in past::evidence(self.story) {
             if let Some(event) = self.story.event(id).filter(|event| event.body.is_some()) {
                 let name = &self.story.names[event.body.unwrap_or(0)];
@@ -351,6 +356,35 @@ mod tests {
         let words =
             "the primary takes 329.8ms to propose, a round takes 278µs, not 84f65043, and 2 others do";
         assert_eq!(stable(words), "the primary takes T to propose, a round takes T, not D, and 2 others do");
+    }
+
+    /// A recording of these events, at bodies.
+    fn events(happened: Vec<(Option<usize>, What)>) -> Recording {
+        let mut recording = scenario("attacks/equivocate-halves.toml");
+        let event =
+            |(nth, (body, what))| Event { id: nth as u64 + 1, at: nth as u64, body, cause: None, what };
+        recording.events = happened.into_iter().enumerate().map(event).collect();
+        recording.header.story.clear();
+        recording
+    }
+
+    #[test]
+    fn what_a_replica_says_after_something_else_is_told_after_it() {
+        let complains = |view| What::Complains { view, reason: "silence".to_owned() };
+        let text = transcript(&events(vec![
+            (Some(1), complains(0)),
+            (Some(2), complains(0)),
+            (Some(1), complains(1)),
+            (Some(3), complains(0)),
+            (Some(1), complains(0)),
+            (None, What::Fault { fault: "heal".to_owned(), text: String::new(), from: vec![], to: vec![] }),
+            (Some(2), complains(0)),
+        ]));
+        let whose = |line: &str| line.split(':').next().unwrap_or_default().to_owned();
+        let told: Vec<String> = text.lines().filter(|line| !line.starts_with('=')).map(whose).collect();
+        assert_eq!(told.len(), 5, "{text}");
+        assert_eq!(told[..3], ["r1 r2 r3", "r1", "r1"], "{text}");
+        assert_eq!(told[4], "r2", "{text}");
     }
 
     #[test]

@@ -92,6 +92,11 @@ impl Entry<'_> {
     pub(super) fn bodies(&self, key: &str, whose: Whose) -> Result<Vec<usize>, ScenarioError> {
         match whose {
             Whose::One(who) => Ok(vec![self.body(key, who)?]),
+            Whose::None(_) => Ok(Vec::new()),
+            Whose::Some(some) if some.is_empty() => Err(self.wrong(
+                key,
+                "an empty list means nobody; name replicas, such as [0, 2], or leave the key or the entry out",
+            )),
             Whose::Some(some) => some.into_iter().map(|who| self.body(key, who)).collect(),
             Whose::All(_) => Ok((0..self.context.bodies()).collect()),
         }

@@ -314,12 +314,12 @@ table! {
         lasting as "for": Span,
         replica: Who,
         replicas: Whose,
-        groups: Vec<Vec<Who>>,
+        groups: Vec<Whose>,
         from: Whose,
         to: Whose,
         over: Who,
         left: Whose,
-        link: [Who; 2],
+        link: Vec<Who>,
         one_way: bool,
         flapping: FlappingTable,
         noticed: bool,
@@ -368,17 +368,28 @@ table! {
 
 /// Some replicas.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(untagged, expecting = "expected a replica's place such as 2, a list such as [0, 2], or \"all\"")]
+#[serde(
+    untagged,
+    expecting = "expected a replica's place such as 2, a list such as [0, 2], \"all\" or \"none\""
+)]
 pub(super) enum Whose {
     One(Who),
     Some(Vec<Who>),
     All(All),
+    None(Nobody),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum All {
     All,
+}
+
+/// Said on purpose: an empty list is more likely a mistake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Nobody {
+    None,
 }
 
 /// One kind of message or several.

@@ -28,6 +28,9 @@ use crate::world::Settings;
 const MOST_REPLICAS: usize = 31;
 /// A run with more would not end within a minute.
 const MOST_SUBMISSIONS: u64 = 100_000;
+/// No run is longer: with nothing going on at all four replicas send each other half a million statuses
+/// in this time, and who looks for a bug finds it sooner in many short runs.
+const LONGEST: Duration = Duration::from_secs(3600);
 /// When the network heals if nothing says so, and nothing happens later.
 const CHAOS: Duration = Duration::from_secs(2);
 
@@ -52,6 +55,22 @@ pub(super) fn scenario(text: &str) -> Result<Scenario, ScenarioError> {
         Some(SignaturesForm::Simulated) | None => Signatures::Simulated,
     };
     let heal_at = file.run.chaos.map_or_else(|| heal_at(&file), |chaos| Time(chaos.0));
+    let too_long = |key: &str, what: &str, length: Duration| {
+        let (length, longest) = (Span(length), Span(LONGEST));
+        context.in_section(
+            "run",
+            key,
+            format!("{what} {length}; {longest} is the longest, since a run takes real time too"),
+        )
+    };
+    if file.run.chaos.is_some() && heal_at.0 > LONGEST {
+        return Err(too_long("chaos", "the network would heal after", heal_at.0));
+    }
+    if let Some(Deadline::After(Span(deadline))) = file.run.deadline
+        && deadline > LONGEST
+    {
+        return Err(too_long("deadline", "a stall would be noticed after", deadline));
+    }
     let mut plan = Plan::quiet(settings, heal_at);
     plan.patience = match file.run.deadline {
         Some(Deadline::After(span)) => span.0,
@@ -64,6 +83,10 @@ pub(super) fn scenario(text: &str) -> Result<Scenario, ScenarioError> {
     }
     for (nth, submit) in file.submit.into_iter().enumerate() {
         explicit(submit, nth, &context, &mut plan.submissions)?;
+    }
+    if heal_at.0 > LONGEST {
+        let what = "must be given, for what the faults speak of goes on until";
+        return Err(too_long("chaos", what, heal_at.0));
     }
     for (nth, liar) in file.byzantine.into_iter().enumerate() {
         self::liar(liar, nth, &context, &mut plan)?;
@@ -198,6 +221,10 @@ fn receivers(whom: Option<&Whom>, n: usize, client: u64, nth: u64) -> Vec<Place>
 }
 
 fn known_places(whom: Option<&Whom>, n: usize) -> Result<(), String> {
+    if matches!(whom, Some(Whom::Places(some)) if some.is_empty()) {
+        let text = "an empty list means nobody; name replicas, such as [0, 2], or leave the key out";
+        return Err(text.to_owned());
+    }
     let named: &[u16] = match whom {
         Some(Whom::Place(one)) => std::slice::from_ref(one),
         Some(Whom::Places(some)) => some,
@@ -244,6 +271,9 @@ fn generated(
             return Err(context.in_section("workload", "until", text));
         }
     };
+    if until.0 > LONGEST {
+        return Err(context.in_section("workload", "until", format!("{} is the longest", Span(LONGEST))));
+    }
     let from = table.from.unwrap_or_default().0;
     let Some(length) = until.0.checked_sub(from) else {
         return Err(context.in_section("workload", "until", "is before `from`"));
@@ -274,12 +304,19 @@ fn explicit(
     let submit = submit.into_inner();
     known_places(submit.to.as_ref(), context.n).map_err(|text| entry.wrong("to", text))?;
     let count = submit.count.unwrap_or(1);
+    if count == 0 {
+        return Err(entry.wrong("count", "must be 1 or more"));
+    }
     let first = submit.envelope.unwrap_or_else(|| submissions.iter().map(|s| s.index + 1).max().unwrap_or(0));
     if count > MOST_SUBMISSIONS || first > MOST_SUBMISSIONS || submissions.len() as u64 > MOST_SUBMISSIONS {
         let key = if count > MOST_SUBMISSIONS { "count" } else { "envelope" };
         return Err(entry.wrong(key, format!("{MOST_SUBMISSIONS} envelopes are the most")));
     }
     let every = submit.every.map_or(Duration::from_millis(1), |every| every.0);
+    if submit.at.0 + every * (count - 1) as u32 > LONGEST {
+        let key = if submit.at.0 > LONGEST { "at" } else { "every" };
+        return Err(entry.wrong(key, format!("the last would come after {}, the longest run", Span(LONGEST))));
+    }
     for nth in 0..count {
         let at = Time(submit.at.0 + every * nth as u32);
         for place in receivers(submit.to.as_ref().or(Some(&Whom::Place(0))), context.n, 0, nth) {

@@ -120,6 +120,9 @@ pub(super) fn fault(table: FaultTable, entry: &Entry<'_>, plan: &mut Plan) -> Re
         _ => {
             let shape = shape(&kind, &table, entry)?;
             let flapping = table.flapping.map(|flapping| (flapping.on.0, flapping.off.0));
+            if flapping.is_some_and(|(on, off)| on.min(off) < Duration::from_millis(1)) {
+                return Err(entry.wrong("flapping", "`on` and `off` must be 1ms or more each"));
+            }
             let lasts = lasting.unwrap_or_else(|| plan.heal_at.since(at));
             let noticed = table.noticed.unwrap_or(false);
             plan.faults.push((at, Fault::Partition(Box::new(Partition { shape, flapping, lasts, noticed }))));
@@ -133,11 +136,12 @@ fn shape(kind: &str, table: &FaultTable, entry: &Entry<'_>) -> Result<Shape, Sce
         "partition" => {
             let groups = entry.need("groups", table.groups.clone(), "groups = [[0, 1], [2, 3]]")?;
             let mut masks = Vec::new();
+            if groups.len() < 2 {
+                let text = "give two groups or more, such as [[0, 1], [2, 3]]; who is in none hears all";
+                return Err(entry.wrong("groups", text));
+            }
             for group in groups {
-                let mut mask = 0;
-                for who in group {
-                    mask |= 1 << entry.body("groups", who)?;
-                }
+                let mask = entry.mask("groups", group)?;
                 if masks.iter().any(|other| other & mask != 0) {
                     return Err(entry.wrong("groups", "a replica is in two groups"));
                 }
@@ -272,7 +276,11 @@ fn ends(table: &FaultTable, entry: &Entry<'_>) -> Result<(u64, u64), ScenarioErr
 }
 
 fn link(table: &FaultTable, entry: &Entry<'_>) -> Result<(usize, usize), ScenarioError> {
-    let [one, other] = entry.need("link", table.link, "link = [0, 2]")?;
+    let ends = entry.need("link", table.link.clone(), "link = [0, 2]")?;
+    let [one, other] = ends[..] else {
+        let text = format!("{} ends; a link has two, such as [0, 2]", ends.len());
+        return Err(entry.wrong("link", text));
+    };
     let (one, other) = (entry.body("link", one)?, entry.body("link", other)?);
     if one == other {
         return Err(entry.wrong("link", "a link has two different ends"));
@@ -289,8 +297,15 @@ pub(super) fn cut(table: CutTable, entry: &Entry<'_>) -> Result<Rule, ScenarioEr
     let kinds = match table.phase {
         None => None,
         Some(Phases::One(name)) => Some(vec![name]),
+        Some(Phases::Some(names)) if names.is_empty() => {
+            let text = "an empty list means no message; name some, such as [\"prepare\", \"commit\"]";
+            return Err(entry.wrong("phase", text));
+        }
         Some(Phases::Some(names)) => Some(names),
     };
+    if table.times == Some(0) {
+        return Err(entry.wrong("times", "a cut that takes nothing; give 1 or more, or leave it out for all"));
+    }
     let kinds = kinds
         .map(|names| names.iter().map(|name| kind_named(name)).collect::<Result<Vec<Kind>, _>>())
         .transpose()
@@ -305,7 +320,12 @@ pub(super) fn cut(table: CutTable, entry: &Entry<'_>) -> Result<Rule, ScenarioEr
         (Some(to), None) => Some(entry.bodies("to", to)?),
         (None, Some(only)) => {
             let only = entry.bodies("only_to", only)?;
-            Some((0..entry.context.bodies()).filter(|body| !only.contains(body)).collect())
+            let others: Vec<usize> =
+                (0..entry.context.bodies()).filter(|body| !only.contains(body)).collect();
+            if others.is_empty() {
+                return Err(entry.wrong("only_to", "everybody gets it, so nothing is cut; leave some out"));
+            }
+            Some(others)
         }
         (None, None) => None,
     };

@@ -47,7 +47,7 @@ fn quantity(text: &str) -> Option<(u128, &str)> {
 }
 
 impl Span {
-    /// Reads `"400ms"`; the units are ns, us (or µs), ms, s and m.
+    /// Reads `"400ms"`; the units are ns, us (or µs), ms, s, m and h.
     pub fn parse(text: &str) -> Result<Self, String> {
         let wrong = || format!("`{text}` is no time; write it like \"400ms\", \"1.5s\" or \"250us\"");
         let (value, unit) = quantity(text).ok_or_else(wrong)?;
@@ -57,6 +57,7 @@ impl Span {
             "ms" => 1_000_000,
             "s" => 1_000_000_000,
             "m" | "min" => 60_000_000_000,
+            "h" => 3_600_000_000_000,
             "" if value == 0 => 1,
             _ => return Err(wrong()),
         };
@@ -280,9 +281,14 @@ mod tests {
 
     #[test]
     fn a_time_is_written_as_it_is_read() {
-        for (text, micros) in
-            [("400ms", 400_000), ("1.5s", 1_500_000), ("250us", 250), ("0s", 0), ("2m", 120_000_000)]
-        {
+        for (text, micros) in [
+            ("400ms", 400_000),
+            ("1.5s", 1_500_000),
+            ("250us", 250),
+            ("0s", 0),
+            ("2m", 120_000_000),
+            ("1.5h", 5_400_000_000),
+        ] {
             assert_eq!(Span::parse(text), Ok(Span(Duration::from_micros(micros))), "{text}");
         }
         for nanos in [0, 1, 999, 1000, 1500, 999_999, 1_234_567, 2_000_000_000, 1_234_567_891, 61_000_000_001]
@@ -291,7 +297,7 @@ mod tests {
             assert_eq!(Span::parse(&span.to_string()), Ok(span), "{span}");
         }
         for wrong in
-            ["", "ms", "12", "1.5.5s", "-1s", "1h", "1.s", ".5s", "0.0000000001s", "99999999999999999999s"]
+            ["", "ms", "12", "1.5.5s", "-1s", "1d", "1.s", ".5s", "0.0000000001s", "99999999999999999999s"]
         {
             assert!(Span::parse(wrong).is_err(), "`{wrong}` was read");
         }

@@ -28,6 +28,9 @@ impl Bodies {
     }
 
     fn some(&self, bodies: &[usize]) -> String {
+        if bodies.is_empty() {
+            return "\"none\"".to_owned();
+        }
         let names: Vec<String> = bodies.iter().map(|body| self.one(*body)).collect();
         format!("[{}]", names.join(", "))
     }

@@ -28,6 +28,9 @@ pub struct Header {
     /// What was done to the network: faults and attacks, in words.
     #[serde(default)]
     pub story: Vec<String>,
+    /// How many events were not kept because there were too many; see [`MOST_KEPT`](super::MOST_KEPT).
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub left_out: u64,
 }
 
 /// Who has a lane.

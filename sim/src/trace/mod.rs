@@ -31,6 +31,10 @@ pub use recording::Recording;
 pub(crate) use words::{about, about_own};
 pub use words::{body, note, record, span};
 
+/// So many events of a run are kept, the first ones. Each takes some hundred bytes, and a picture of
+/// them as much again: more would fill a machine's memory, and nobody reads them.
+pub const MOST_KEPT: usize = 2_000_000;
+
 /// The record of a run.
 #[derive(Debug, Default)]
 pub struct Trace {
@@ -99,7 +103,7 @@ impl Trace {
             self.print = writeln!(io::stdout(), "{}", event.line(&self.names)).is_ok();
         }
         if let Some(events) = &mut self.events {
-            events.push(event);
+            keep(events, event, MOST_KEPT);
         }
         self.made
     }
@@ -154,9 +158,26 @@ impl Trace {
     }
 }
 
+/// Adds an event if there is room for it. How a run ended is kept in any case.
+fn keep(events: &mut Vec<Event>, event: Event, most: usize) {
+    if events.len() < most || matches!(event.what, What::Violation { .. } | What::State(_)) {
+        events.push(event);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_too_many_events_the_first_are_kept_and_how_it_ended() {
+        let mut events = Vec::new();
+        let ended = || What::Violation { class: String::new(), check: String::new(), text: String::new() };
+        for (id, what) in [(1, What::Timer), (2, What::Wipe), (3, What::Timer), (4, ended())] {
+            keep(&mut events, Event { id, at: id, body: None, cause: None, what }, 2);
+        }
+        assert_eq!(events.iter().map(|event| event.id).collect::<Vec<_>>(), [1, 2, 4]);
+    }
 
     #[test]
     fn an_event_that_nobody_reads_is_not_made() {

@@ -23,15 +23,17 @@ pub struct Recording {
 impl Recording {
     /// Takes the events out of the world of `plan` when its run has ended. Where each replica
     /// stands then is their end.
-    pub(crate) fn take(plan: &Plan, world: &mut World) -> Self {
+    pub fn take(plan: &Plan, world: &mut World) -> Self {
         world.trace.cause = 0;
         let events = world.trace.events.as_deref().unwrap_or_default();
+        let left_out = world.trace.made.saturating_sub(events.len() as u64);
         let states: Vec<State> =
             world.bodies.iter().enumerate().map(|(index, body)| state(index, body, events)).collect();
         for (index, state) in states.into_iter().enumerate() {
             world.trace.event(world.now, Some(index), || What::State(state));
         }
-        Self { header: header(plan, world), events: world.trace.events.take().unwrap_or_default() }
+        let header = Header { left_out, ..header(plan, world) };
+        Self { header, events: world.trace.events.take().unwrap_or_default() }
     }
 
     /// Writes it as newline-delimited JSON.

@@ -127,7 +127,7 @@ fn verdict(story: &Story<'_>, title: &str, evidence: &[u64]) -> String {
     let mut out = format!("<h1>{}</h1>\n<p class=\"sub\">", escape(title));
     let _ = write!(
         out,
-        "{} replicas, seed {}, {} of simulated time, {} messages, {} events",
+        "{} replicas, seed {}, {} of simulated time, {} messages, {} lines of trace",
         header.n,
         header.seed,
         time(story.ended()),
@@ -138,6 +138,9 @@ fn verdict(story: &Story<'_>, title: &str, evidence: &[u64]) -> String {
         let _ = write!(out, ", sbft {}", escape(&header.commit));
     }
     out.push_str("</p>\n<div class=\"cards\">\n");
+    if header.left_out > 0 {
+        let _ = writeln!(out, "<div class=\"card bad wide\"><p>{}</p></div>", escape(&too_long(story)));
+    }
     match story.violation.map(|event| (event, &event.what)) {
         Some((event, What::Violation { class, check, text })) => {
             let _ = write!(
@@ -208,6 +211,17 @@ fn verdict(story: &Story<'_>, title: &str, evidence: &[u64]) -> String {
     }
     out.push_str("</div>\n");
     out
+}
+
+/// Says that the run was too long to keep all of it.
+fn too_long(story: &Story<'_>) -> String {
+    let kept = story.recording.events.len();
+    let last = story.recording.events.iter().rev().find(|event| !matches!(event.what, What::State(_)));
+    format!(
+        "The run was too long to keep all of it: this shows its first {kept} lines of trace, up to {}, and how it ended; {} more are left out. `replay --until` stops a run earlier.",
+        time(last.map_or(0, |event| event.at)),
+        story.recording.header.left_out
+    )
 }
 
 /// The table of where each replica stands.
@@ -361,6 +375,15 @@ mod tests {
         }
         assert_eq!(page.matches("<svg").count(), page.matches("</svg>").count());
         assert!(page.contains("All checks held"));
+    }
+
+    #[test]
+    fn a_page_of_a_run_that_was_too_long_says_what_is_missing() {
+        let mut recording = scenario("attacks/equivocate-halves.toml");
+        assert!(!write(&recording).contains("too long to keep"));
+        recording.header.left_out = 12_345;
+        let page = write(&recording);
+        assert!(page.contains("too long to keep all of it") && page.contains("12345 more are left out"));
     }
 
     #[test]
