@@ -36,7 +36,12 @@ const JOIN: usize = 10;
 /// The transcript of a recording.
 pub fn transcript(recording: &Recording) -> String {
     let story = Story::of(recording);
-    let mut teller = Teller { story: &story, lines: Vec::new(), told: BTreeSet::new() };
+    let mut proposals: BTreeMap<Proposal, Vec<&Packet>> = BTreeMap::new();
+    for packet in story.packets.iter().filter(|packet| packet.about.kind == Kind::PrePrepare) {
+        let proposal = (packet.from, packet.about.view, packet.about.number);
+        proposals.entry(proposal).or_default().push(packet);
+    }
+    let mut teller = Teller { story: &story, proposals, lines: Vec::new(), told: BTreeSet::new() };
     for line in &recording.header.story {
         teller.happens(format!("# {line}"));
     }
@@ -63,8 +68,13 @@ struct Step {
     number: u64,
 }
 
+/// Who proposes, in which view, for which number.
+type Proposal = (usize, u64, u64);
+
 struct Teller<'a> {
     story: &'a Story<'a>,
+    /// The pre-prepares that each proposal went out in.
+    proposals: BTreeMap<Proposal, Vec<&'a Packet>>,
     lines: Vec<Line>,
     /// What is told once only.
     told: BTreeSet<String>,
@@ -137,13 +147,8 @@ impl Teller<'_> {
         if !self.told.insert(format!("{body} proposes {view} {number}")) {
             return;
         }
-        let same = |other: &&Packet| {
-            other.from == body
-                && other.about.kind == Kind::PrePrepare
-                && (other.about.view, other.about.number) == (view, number)
-        };
         let mut to: BTreeMap<usize, BTreeSet<&str>> = BTreeMap::new();
-        for other in self.story.packets.iter().filter(same) {
+        for other in self.proposals.get(&(body, view, number)).into_iter().flatten() {
             to.entry(other.story).or_default().insert(&self.story.names[other.to]);
         }
         let text = if to.len() > 1 {
