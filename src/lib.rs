@@ -18,6 +18,7 @@ pub mod msp;
 pub mod node;
 pub mod node_config;
 pub mod pbft;
+pub mod phases;
 pub mod plant;
 pub mod policy;
 pub mod proto;

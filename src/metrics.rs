@@ -65,6 +65,8 @@ pub const COMMIT_SECONDS: &str = "sbft_commit_seconds";
 pub const QUEUE_DEPTH: &str = "sbft_queue_depth";
 /// Histogram, seconds: one sync to disk. Labels channel, file (log, ledger).
 pub const SYNC_SECONDS: &str = "sbft_sync_seconds";
+/// Counter: system calls that sync to disk (`fdatasync`, `fsync`). Label of (file, directory).
+pub const DISK_SYNCS: &str = "sbft_disk_syncs_total";
 /// Counter: records appended to the log. Label channel.
 pub const LOG_RECORDS: &str = "sbft_log_records_total";
 /// Counter: this replica asked for another view. Label channel.
@@ -137,6 +139,7 @@ pub fn describe_all() {
     describe_histogram!(COMMIT_SECONDS, Unit::Seconds, "From accepted here to committed here, per envelope.");
     describe_gauge!(QUEUE_DEPTH, "Entries in a queue.");
     describe_histogram!(SYNC_SECONDS, Unit::Seconds, "One sync to disk.");
+    describe_counter!(DISK_SYNCS, "System calls that sync to disk.");
     describe_counter!(LOG_RECORDS, "Records appended to the log.");
     describe_counter!(SUSPECTED, "Times this replica asked for another view.");
     describe_counter!(OFFENCES, "Proofs of misbehaviour.");

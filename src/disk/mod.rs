@@ -15,6 +15,7 @@ use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::metrics::DISK_SYNCS;
 pub use memory::{Fate, MemoryDisk, Misdeed, Reads, Wrongs};
 
 /// How a file is opened.
@@ -139,6 +140,7 @@ impl Disk for RealDisk {
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        ::metrics::counter!(DISK_SYNCS, "of" => "directory").increment(1);
         File::open(dir)?.sync_all()
     }
 
@@ -173,6 +175,7 @@ impl DiskFile for RealFile {
     }
 
     fn sync(&self) -> io::Result<()> {
+        ::metrics::counter!(DISK_SYNCS, "of" => "file").increment(1);
         self.0.sync_data()
     }
 }

@@ -25,6 +25,7 @@ use crate::consenter::Receipt;
 use crate::metrics::{BROADCAST_ENQUEUE_DURATION, BROADCAST_PROCESSED_COUNT, BROADCAST_VALIDATE_DURATION};
 use crate::msg_processor::Rejection;
 use crate::node_config::Success;
+use crate::phases::{self, of_envelope};
 use crate::proto::common::{HeaderType, Status};
 use crate::proto::orderer::BroadcastResponse;
 use crate::registrar::{Channel, Registrar};
@@ -180,6 +181,7 @@ fn judge(registrar: &Registrar, envelopes: &[Bytes], now: SystemTime) -> Vec<Jud
     let mut by_channel: BTreeMap<&str, Vec<(usize, &Parsed)>> = BTreeMap::new();
     for (index, parsed) in parsed.iter().enumerate() {
         if let Ok(parsed) = parsed {
+            of_envelope(phases::envelope::RECEIVED, &parsed.id);
             by_channel.entry(&parsed.channel_header.channel_id).or_default().push((index, parsed));
         }
     }
@@ -187,7 +189,9 @@ fn judge(registrar: &Registrar, envelopes: &[Bytes], now: SystemTime) -> Vec<Jud
     for (id, members) in by_channel {
         let Some(channel) = registrar.get(id) else { continue };
         let envelopes: Vec<&Parsed> = members.iter().map(|(_, parsed)| *parsed).collect();
-        for ((index, _), verdict) in members.iter().zip(channel.processor().process_all(&envelopes, now)) {
+        for ((index, parsed), verdict) in members.iter().zip(channel.processor().process_all(&envelopes, now))
+        {
+            of_envelope(phases::envelope::FILTERED, &parsed.id);
             verdicts[*index] = (Some(Arc::clone(&channel)), verdict);
         }
     }

@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use super::super::WriteError;
 use super::shared::{Event, Shared};
 use crate::header::header_hash;
+use crate::phases::{block as stations, of_block};
 use crate::types::CommittedBlock;
 use crate::wire::block;
 
@@ -83,7 +84,9 @@ pub(super) fn spawn(
 
 fn append(shared: &Shared, committed: &CommittedBlock) -> Result<(), WriteError> {
     let header = &committed.certificate.header;
-    shared.support.append_finished(header.number, header_hash(header), &block::encode(committed))
+    shared.support.append_finished(header.number, header_hash(header), &block::encode(committed))?;
+    of_block(stations::APPENDED, shared.members.me, header.number);
+    Ok(())
 }
 
 impl Unsynced {

@@ -7,6 +7,7 @@ use super::shared::Shared;
 use crate::metrics;
 use crate::pbft::message::Offence;
 use crate::pbft::{Note, Probe, Role};
+use crate::phases::{block, of_block};
 use crate::types::{Number, Place};
 
 /// When the numbers in flight reached their phases.
@@ -30,6 +31,7 @@ impl Notes {
         match note {
             Note::Accepted { view, number } => {
                 tracing::debug!(channel, view = view.0, number = number.0, "accepted");
+                of_block(block::ACCEPTED, shared.members.me, number);
                 if self.phases.len() >= PHASES {
                     self.phases.pop_first();
                 }
@@ -37,6 +39,7 @@ impl Notes {
             }
             Note::Prepared { view, number } => {
                 tracing::debug!(channel, view = view.0, number = number.0, "prepared");
+                of_block(block::PREPARED, shared.members.me, number);
                 if let Some(phases) = self.phases.get_mut(&number) {
                     phases.prepared = Some(Instant::now());
                     let took = phases.accepted.elapsed();
@@ -46,6 +49,7 @@ impl Notes {
             }
             Note::Committed { view, number, envelopes } => {
                 tracing::debug!(channel, view = view.0, number = number.0, envelopes, "committed");
+                of_block(block::COMMITTED, shared.members.me, number);
                 if let Some(prepared) = self.phases.remove(&number).and_then(|phases| phases.prepared) {
                     ::metrics::histogram!(metrics::PHASE_SECONDS, "channel" => label(), "phase" => "prepared_to_committed")
                         .record(prepared.elapsed());

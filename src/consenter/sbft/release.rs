@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::shared::Shared;
 use crate::pbft::message::{Message, Unsigned};
+use crate::phases::{block, of_block};
 use crate::transport::Class;
 use crate::types::{Place, Verified};
 use crate::wire::NONCE_BYTES;
@@ -95,6 +96,7 @@ fn send(shared: &Shared, to: &To, message: Message, loopback: &mpsc::UnboundedSe
         To::One(place) => shared.send(*place, Class::Votes, shared.frame(&message)),
         To::All => {
             shared.send_all(Class::Votes, &shared.frame(&message));
+            passed(shared.members.me, &message);
             hear(shared, message, loopback);
         }
         #[cfg(feature = "liar")]
@@ -119,6 +121,16 @@ fn hear(shared: &Shared, message: Message, loopback: &mpsc::UnboundedSender<Veri
             "what this replica signs is refused ({rejection}): its key does not fit its certificate in \
              the channel's configuration"
         )),
+    }
+}
+
+/// Tells who watches that a vote for a block is on its way.
+fn passed(me: Place, message: &Message) {
+    match message {
+        Message::PrePrepare(message) => of_block(block::PRE_PREPARE_SENT, me, message.proposal.number()),
+        Message::Prepare(message) => of_block(block::PREPARE_SENT, me, message.vote.number),
+        Message::Commit(message) => of_block(block::COMMIT_SENT, me, message.vote.header.number),
+        Message::ViewChange(_) | Message::NewView(_) | Message::Status(_) | Message::Offence(_) => {}
     }
 }
 

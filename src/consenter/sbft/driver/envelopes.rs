@@ -14,6 +14,7 @@ use super::Driver;
 use super::own::Encoded;
 use crate::intake::{Batch, IntakeInput, IntakeOutput};
 use crate::pbft::Input;
+use crate::phases;
 use crate::transport::Class;
 use crate::types::{Candidate, Number, Place, RequestId, Time};
 use crate::wire::candidate;
@@ -85,6 +86,7 @@ impl Driver {
         debug_assert_eq!(order.envelope.id, id, "answers come in the order of the envelopes");
         let meter = if is_duplicate { &self.meters.duplicates } else { &self.meters.accepted };
         meter.increment(1);
+        phases::of_envelope(phases::envelope::POOLED, &id);
         // The client may be gone; its envelope is ordered all the same.
         let _gone = order.reply.send(is_duplicate);
     }
@@ -102,6 +104,7 @@ impl Driver {
         let me = shared.members.me;
         let Batch { sequence, config_sequence, .. } = batch;
         self.meters.filled.record(batch.waited);
+        phases::of_batch(me, sequence);
         self.own.cut(sequence);
         if batch.envelopes.iter().map(Bytes::len).sum::<usize>() <= LARGE_BATCH {
             let encoded = encode(shared, me, sequence, batch.envelopes);
@@ -124,6 +127,7 @@ impl Driver {
             for peer in self.own.linked() {
                 self.shared.send(peer, Class::Bulk, candidate.encoding.clone());
             }
+            phases::of_candidate(candidate.origin, candidate.sequence, &candidate.ids);
             let candidate = vouch_own(candidate, config_sequence);
             let input = Input::Candidate { from: self.shared.members.me, candidate, config_sequence };
             self.replica.step(now, input, &mut self.outputs);
