@@ -142,6 +142,7 @@ impl World {
             Wish::Submit(place, index, variant) => {
                 self.schedule(Duration::ZERO, Event::Submit { place, index, variant });
             }
+            Wish::Take(from, candidate) => self.begin_check(body, from, candidate),
         }
     }
 

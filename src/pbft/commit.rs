@@ -272,12 +272,15 @@ impl Replica {
         }
         // Committed and not durable, as many as the ledger is slow: what proves the number is kept, and
         // what this replica voted. What others voted helps nobody this far down.
+        // Nothing of theirs is taken in this far down, so each slot is thinned out once.
         let far = Number(self.tip.number.0.saturating_sub(self.config.window + 1));
-        if far > self.durable {
+        let thinned = self.thinned.max(self.durable);
+        if far > thinned {
             let me = self.config.me;
-            for (_, slot) in self.slots.range_mut(self.durable.next()..=far) {
+            for (_, slot) in self.slots.range_mut(thinned.next()..=far) {
                 slot.forget_others(me);
             }
+            self.thinned = far;
         }
         while let Some((number, _)) = self.slots.first_key_value() {
             let number = *number;

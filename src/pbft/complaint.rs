@@ -54,13 +54,15 @@ pub(super) enum Reason {
     PassedOver,
     /// It takes many rounds to propose. Withdrawn when it is faster again.
     Slow,
+    /// Its blocks have room for what it leaves behind. Withdrawn when it takes that.
+    Crawls,
     /// It proposed what an honest primary would not. Kept for as long as the view lasts.
     Fault,
     /// A peer waits in a higher view and cannot come back: no fault of the primary's.
     Stranded,
 }
 
-const REASONS: usize = 5;
+const REASONS: usize = 6;
 
 /// This replica's complaint about the primary of its view.
 #[derive(Clone, Debug, Default)]
@@ -185,6 +187,7 @@ impl Replica {
             let own = self.complaint.since.map(|_| format!("{}, and ", self.complaint.text));
             let reason = format!("{}{others} others complain", own.unwrap_or_default());
             self.count_handovers();
+            self.count_left_behind();
             self.suspect(reason, out);
         }
     }
@@ -250,6 +253,7 @@ impl Replica {
         }
         self.excuses += 1;
         self.complaint_put_off = self.now;
+        self.forget_leftovers();
         let again = self.now.after(self.view_change_timeout());
         self.change_deadline = self.change_deadline.map(|due| due.max(again));
     }

@@ -4,12 +4,18 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::message::Proposal;
+use super::message::{MAX_CANDIDATES, Proposal};
 use super::{Output, Replica};
 use crate::types::{Digest, Number, Place, Time};
 
 /// A candidate is usually on its way: it is not asked for before this time has passed.
 const GRACE: Duration = Duration::from_millis(20);
+
+/// Candidates served to one peer, in bytes a second: as much as blocks. One is served whatever its size.
+const SERVED_PER_SECOND: u64 = 64 << 20;
+/// Candidates served to one peer in one status interval, so that a peer that asks for many small ones
+/// does not make this replica remember all of them.
+const GIVEN_AT_ONCE: usize = MAX_CANDIDATES;
 
 #[derive(Clone, Debug)]
 struct Want {
@@ -112,20 +118,24 @@ impl Replica {
         }
     }
 
-    /// Answers a peer's question with what is held, within the peer's budget: one window of blocks
-    /// in each status interval.
+    /// Answers a peer's question with what is held, within the peer's budget. Who asks for the same
+    /// candidate again within two status intervals gets it once: an honest one asks others first.
     pub(super) fn on_candidates_wanted(&mut self, from: Place, digests: &[Digest], out: &mut Vec<Output>) {
         if from == self.config.me || from.index() >= self.config.n {
             return;
         }
-        let budget = self.config.absolute_max_bytes.saturating_mul(self.config.window);
+        let interval = self.config.status_interval.as_millis().try_into().unwrap_or(u64::MAX);
+        let budget = (SERVED_PER_SECOND.saturating_mul(interval) / 1000).max(1);
         let peer = &mut self.peers[from.index()];
         for digest in digests {
             let Some(candidate) = self.pool.get(digest) else { continue };
-            if peer.served >= budget {
+            if peer.served >= budget || peer.given.len() == GIVEN_AT_ONCE {
                 return;
             }
-            peer.served += candidate.encoding.len() as u64;
+            if peer.given_before.contains(digest) || !peer.given.insert(*digest) {
+                continue;
+            }
+            peer.served = peer.served.saturating_add(candidate.encoding.len() as u64);
             out.push(Output::SendCandidate(from, std::sync::Arc::clone(candidate)));
         }
     }

@@ -14,8 +14,8 @@
 //! 3. `prepare`: a quorum (`quorum`) of prepares, with the number below prepared or committed, is a
 //!    certificate; the replica broadcasts a commit, which is its signature over the block.
 //! 4. `commit`: a quorum of commits of one view, with the block below committed, is a block.
-//! 5. `suspicion`: a primary that is silent, slow or censoring is complained about (`complaint`), and
-//!    given up on when a quorum complains; one that is caught lying, at once.
+//! 5. `suspicion`: a primary that is silent, slow, censoring or crawling (`leftovers`) is complained
+//!    about (`complaint`), and given up on when a quorum complains; one that is caught lying, at once.
 //! 6. `view_change`: a replica asks for the next view, with what it committed and prepared.
 //! 7. `new_view`: a quorum of view-changes fixes what the next view must propose again.
 //! 8. `status`, `fetch`, `catch_up`: messages, candidates and blocks that went missing.
@@ -31,6 +31,7 @@ mod complaint;
 mod dedup;
 mod fetch;
 mod interface;
+mod leftovers;
 pub mod message;
 mod new_view;
 mod pool;
@@ -54,6 +55,7 @@ use complaint::Complaint;
 use dedup::Dedup;
 use fetch::Fetches;
 pub use interface::{ChainTip, Config, Input, Note, Output, Probe, Record, Role};
+use leftovers::Leftovers;
 use message::{Message, NewView, NewViewBody, Offence, SignedViewChange, Unsigned};
 use new_view::Outcome;
 use pool::{Arrival, Pool};
@@ -156,6 +158,10 @@ pub struct Replica {
     prepared_at: BTreeMap<Number, Time>,
     /// Since when the primary has had room for another proposal.
     room_since: Time,
+    /// What the primary leaves behind, by origin.
+    leftovers: Vec<Leftovers>,
+    /// Slots up to this one hold no votes of others any more.
+    thinned: Number,
 }
 
 impl Replica {

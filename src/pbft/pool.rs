@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use super::Output;
 use super::dedup::Dedup;
+use super::leftovers::Waiting;
 use super::message::{MAX_CANDIDATES, Proposal};
 use crate::plant::{Plant, Plants};
 use crate::types::{Candidate, CandidateRef, Digest, Number, Place, Time, View};
@@ -400,16 +401,20 @@ impl Pool {
     }
 
     /// The next block's candidates: whole, in each origin's order, the origins taking turns. One
-    /// that would add nothing is left waiting. Empty if nothing is ready.
+    /// that would add nothing is left waiting. One that does not fit any more closes its line and comes
+    /// first next time; the other lines go on, so nothing is left behind that would fit. Empty if
+    /// nothing is ready.
     pub(super) fn merge(&mut self, number: Number, limits: Limits, dedup: &Dedup) -> Vec<Arc<Candidate>> {
         let mut taken: Vec<Arc<Candidate>> = Vec::new();
         let (mut envelopes, mut bytes) = (0u64, 0u64);
         let n = self.charged.len() as u16;
         let mut after: BTreeMap<Place, Turn> = BTreeMap::new();
         let mut idle = 0;
-        while idle < n {
+        let mut closed: Vec<Place> = Vec::new();
+        while idle < n && taken.len() < MAX_CANDIDATES {
             let origin = self.next_origin;
-            let next = self.ready.get(&origin).and_then(|line| match after.get(&origin) {
+            let open = !closed.contains(&origin);
+            let next = self.ready.get(&origin).filter(|_| open).and_then(|line| match after.get(&origin) {
                 None => line.first(),
                 Some(turn) => {
                     line.range((std::ops::Bound::Excluded(turn), std::ops::Bound::Unbounded)).next()
@@ -429,8 +434,9 @@ impl Pool {
             let (more, size) = (candidate.envelopes.len() as u64, candidate.bytes());
             let full =
                 envelopes + more > limits.envelopes || bytes + size > limits.preferred.min(limits.bytes);
-            if !taken.is_empty() && (full || candidate.is_config || taken.len() == MAX_CANDIDATES) {
-                break; // this origin comes first next time
+            if !taken.is_empty() && (full || candidate.is_config) {
+                closed.push(origin);
+                continue;
             }
             idle = 0;
             self.next_origin = Place((origin.0 + 1) % n);
@@ -440,6 +446,9 @@ impl Pool {
             if alone {
                 break;
             }
+        }
+        if let Some(first) = closed.first() {
+            self.next_origin = *first;
         }
         taken
     }
@@ -514,6 +523,29 @@ impl Pool {
     /// The first of each origin's line, with how many it has to let go first if all take turns.
     pub(super) fn heads(&self) -> Vec<Digest> {
         self.ready.values().filter_map(|line| line.first()).map(|turn| turn.2).collect()
+    }
+
+    /// What waits of an origin's candidates that came over its own link, in its turn; and whether it
+    /// would fit into `room`, as all before it.
+    pub(super) fn line(&self, origin: Place, view: View, room: Limits) -> impl Iterator<Item = Waiting> {
+        let mut fits = true;
+        let line = self.ready.get(&origin).into_iter().flatten();
+        line.filter_map(move |(_, _, digest)| {
+            let held = self.held.get(digest)?;
+            let candidate = &held.candidate;
+            fits &= !candidate.is_config
+                && candidate.envelopes.len() as u64 <= room.envelopes
+                && candidate.bytes() <= room.bytes.min(room.preferred);
+            let watch = Some(&held.watch).filter(|watch| watch.view == view && watch.forwards > 0);
+            let sent = watch.map(|watch| (watch.first_forwarded, watch.forwarded));
+            let waiting = Waiting { digest: *digest, arrived: held.arrived, sent, fits };
+            held.charged.then_some(waiting)
+        })
+    }
+
+    /// The held candidate has something that block `number` could still take.
+    pub(super) fn adds_something(&self, digest: &Digest, number: Number, dedup: &Dedup) -> bool {
+        self.held.get(digest).is_some_and(|held| dedup.adds_something(number, &held.candidate))
     }
 
     /// The held candidate's watch in `view`, begun anew if it was about another.

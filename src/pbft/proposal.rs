@@ -107,6 +107,9 @@ impl Replica {
         self.dedup.propose(number, content);
         self.pool.take_flight(&known.proposal);
         self.accepted_top = number;
+        if !reproposed {
+            self.note_leftovers(&known.proposal);
+        }
         self.vote(known, reproposed, out);
         self.room_since = self.now;
     }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use super::complaint::Complaint;
 use super::dedup::Dedup;
 use super::fetch::Fetches;
+use super::leftovers::Leftovers;
 use super::message::{CommitVote, NewView, PrepareVote, PreparedCertificate, Proposal, Unsigned};
 use super::new_view::{Contradiction, follow};
 use super::pool::Pool;
@@ -19,7 +20,7 @@ use super::status::Peer;
 use super::suspicion::{Delay, Samples};
 use super::{ChainTip, Config, Note, Output, Phase, Record, Replica, Tip};
 use crate::plant::{Hoard, Plant};
-use crate::types::{Place, Time, View};
+use crate::types::{Number, Place, Time, View};
 
 impl Replica {
     /// A replica as its ledger and log left it. What it must repeat goes to `outputs`.
@@ -83,6 +84,8 @@ impl Replica {
             rounds: Samples::default(),
             prepared_at: BTreeMap::new(),
             room_since: now,
+            leftovers: vec![Leftovers::default(); n],
+            thinned: Number(0),
             tip: Tip { number: tip.number, hash: tip.hash, certificate: tip.certificate },
             config,
         };

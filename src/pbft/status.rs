@@ -4,12 +4,13 @@
 //! second, make the protocol recover from all of it. A status is never answered by a status, and
 //! every answer is limited in rate, so nothing can amplify.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::message::{Message, PrePrepare, Prepare, PrepareVote, Status};
 use super::{Output, Phase, Replica, Role};
 use crate::plant::Plant;
-use crate::types::{Number, Place, Time};
+use crate::types::{Digest, Number, Place, Time};
 
 /// The pause between repeated view-changes and new-views to one peer doubles this often.
 const VIEW_REPAIR_DOUBLINGS: u32 = 3;
@@ -38,6 +39,9 @@ pub(super) struct Peer {
     pub(super) outlived: u64,
     /// Bytes of candidates sent to it in this interval.
     pub(super) served: u64,
+    /// Which it was sent because it asked, in this interval and the one before.
+    pub(super) given: BTreeSet<Digest>,
+    pub(super) given_before: BTreeSet<Digest>,
 }
 
 impl Replica {
@@ -63,10 +67,12 @@ impl Replica {
         self.status_due = self.now.after(self.config.status_interval);
         for peer in &mut self.peers {
             peer.served = 0;
+            peer.given_before = std::mem::take(&mut peer.given);
         }
         self.ask_again(out);
         self.watch_waiting(out);
         self.judge_speed(out);
+        self.judge_leftovers(out);
         self.watch_stranded(out);
         self.weigh_complaints(out);
         if !self.planted(Plant::NoRetransmission) {

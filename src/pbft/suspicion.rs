@@ -89,7 +89,7 @@ impl Replica {
     }
 
     /// Doubles with each view that failed, like the view-change timeout.
-    fn complain_timeout(&self) -> Duration {
+    pub(super) fn complain_timeout(&self) -> Duration {
         if self.planted(Plant::NoBackoff) {
             return self.config.complain_timeout;
         }
@@ -122,17 +122,19 @@ impl Replica {
     /// Looks at the first of each origin's line: sends it to the primary if it is overdue there, and
     /// complains about a primary that had it and passed it over again and again.
     pub(super) fn watch_waiting(&mut self, out: &mut Vec<Output>) {
-        let (view, ordered, me) = (self.view, self.ordered, self.config.me);
-        let watched = self.primary() != me && self.phase != Phase::Leaving && self.votes();
+        let (view, ordered) = (self.view, self.ordered);
+        let watched = self.primary() != self.config.me && self.phase != Phase::Leaving && self.votes();
         let limit = self.config.n as u64 * self.config.outstanding as u64;
         let stalled = self.now.since(self.last_progress) >= self.config.forward_timeout;
         let mut passed_over = None;
+        for digest in self.to_be_sent() {
+            self.forward(&digest, out);
+        }
         for digest in self.pool.heads() {
-            let Some((watch, candidate, arrived)) = self.pool.watch(&digest, view, ordered) else { continue };
-            // The origin first; the others step in when it does not.
-            let times = if candidate.origin == me { 1 } else { 2 };
-            let since = watch.forwarded.max(arrived);
-            let waited = self.now.since(since) >= self.config.forward_timeout * times;
+            let Some(origin) = self.pool.get(&digest).map(|candidate| candidate.origin) else { continue };
+            let patience = self.forward_after(origin);
+            let Some((watch, _, arrived)) = self.pool.watch(&digest, view, ordered) else { continue };
+            let waited = self.now.since(watch.forwarded.max(arrived)) >= patience;
             let overdue = ordered - watch.began > watch.ahead;
             let passed = ordered.saturating_sub(watch.passed_from);
             if watched && watch.forwards >= 2 && passed > limit {

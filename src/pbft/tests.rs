@@ -5,6 +5,7 @@ mod accept;
 mod catch_up;
 mod complaint;
 mod harness;
+mod leftovers;
 mod new_views;
 mod properties;
 mod random;

@@ -201,6 +201,7 @@ impl Replica {
         self.delays.fill(Delay::default());
         self.room_since = self.now;
         self.forget_complaint();
+        self.forget_leftovers();
         for peer in &mut self.peers {
             (peer.view_repairs, peer.next_view_repair) = (0, Time::ZERO);
             peer.outlived = 0;

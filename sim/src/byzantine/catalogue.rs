@@ -123,7 +123,7 @@ const fn later(
 use Family::{Identity, Meta, Primary, Resources, Transfer, Views, Votes};
 
 #[rustfmt::skip]
-static CATALOGUE: [AttackInfo; 75] = [
+static CATALOGUE: [AttackInfo; 76] = [
     entry("A01", "equivocate-halves", Primary, primary::equivocate_halves, [
         "As primary, proposes one block to some and another to the rest, and votes for both.",
         "A second proposal accepted at one view and number; quorums that need not meet; a new view that drops what was prepared.",
@@ -478,6 +478,11 @@ static CATALOGUE: [AttackInfo; 75] = [
         "As primary, proposes in a view that is not its own.",
         "A proposal accepted in whatever view it names.",
         "The block is a good one and the signature too; only the view is wrong. Whoever accepts it votes in a view that nobody has entered. SmartBFT has it among the five mutations of its tests.",
+    ]),
+    entry("B13", "crawl", Primary, primary::crawl, [
+        "As primary, proposes one candidate every 100 ms, and leaves the others waiting.",
+        "A backlog that nobody looks at: a primary that is never silent, never slow, and lets hardly anything through.",
+        "Its core is given one candidate at a time, oldest first, as long as it leads. Each proposal comes before it would be found slow, and each block is a reason to be patient. What gives it away is what waits on, though there was room for it in the block.",
     ]),
     entry("C1", "collude", Meta, collude::collude, [
         "Shares one memory with all other colluders, and votes for what only they have heard of.",

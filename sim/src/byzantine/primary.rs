@@ -1,13 +1,13 @@
 //! Lies of a primary about what comes next: A01 to A16, and some that only it can tell.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use sbft::header::{data_hash, header_hash};
 use sbft::pbft::message::{Message, PrePrepare, Proposal};
-use sbft::types::{Candidate, CandidateRef, Digest, Header, Number, Place, View};
+use sbft::types::{Candidate, CandidateRef, Digest, Header, Number, Place, Time, View};
 
 use super::{Act, Alone, Attack, Bend, Stage, instead};
 use crate::network::{Kind, Letter, Packet};
@@ -456,6 +456,44 @@ pub(super) fn slow_primary() -> Box<dyn Attack> {
             }
         }
     }))
+}
+
+/// How often a primary that crawls lets its core propose something: before it is found slow.
+const CRAWL_EVERY: Duration = Duration::from_millis(100);
+/// Candidates that it keeps at most.
+const CRAWL_KEEPS: usize = 1024;
+
+/// B13: its core gets one candidate at a time.
+#[derive(Debug, Default)]
+struct Crawl {
+    kept: VecDeque<(Place, Arc<Candidate>)>,
+    next: Time,
+}
+
+pub(super) fn crawl() -> Box<dyn Attack> {
+    Box::new(Crawl::default())
+}
+
+impl Attack for Crawl {
+    fn hear(&mut self, stage: &mut Stage<'_>, from: Place, packet: &Packet) -> bool {
+        let (Packet::Candidate(candidate) | Packet::Repair(candidate)) = packet else { return true };
+        if !stage.is_primary() {
+            return true;
+        }
+        if self.kept.len() < CRAWL_KEEPS && self.kept.iter().all(|(_, kept)| kept.digest != candidate.digest)
+        {
+            self.kept.push_back((from, candidate.clone()));
+        }
+        false
+    }
+
+    fn wake(&mut self, stage: &mut Stage<'_>) {
+        while !stage.is_primary() || self.next <= stage.now {
+            let Some((from, candidate)) = self.kept.pop_front() else { return };
+            self.next = stage.now.after(CRAWL_EVERY);
+            stage.give_core(from, candidate);
+        }
+    }
 }
 
 /// A14: each proposal a little later than the last, and back a step when the others lost patience.

@@ -31,6 +31,8 @@ pub(crate) enum Wish {
     Flap(Place),
     /// Its client submits this envelope to that replica.
     Submit(Place, u64, u8),
+    /// Its core is given this candidate, as if it had just come from there.
+    Take(Place, Arc<Candidate>),
 }
 
 /// What is left on the stage when the liar goes.
@@ -303,6 +305,12 @@ impl<'a> Stage<'a> {
     /// another `variant`.
     pub(super) fn submit(&mut self, to: Place, index: u64, variant: u8) {
         self.wishes.push(Wish::Submit(to, index, variant));
+        self.count += 1;
+    }
+
+    /// Gives the liar's own core a candidate that was kept from it, as if it came from `from` now.
+    pub(super) fn give_core(&mut self, from: Place, candidate: Arc<Candidate>) {
+        self.wishes.push(Wish::Take(from, candidate));
         self.count += 1;
     }
 

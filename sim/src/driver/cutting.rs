@@ -137,7 +137,7 @@ impl World {
         }
         self.trace.cause = dealt_with;
         let config_sequence = batch.config_sequence;
-        let candidate = rules::vouch_own(candidate, config_sequence);
+        let candidate = rules::vouch_known(candidate, config_sequence);
         Some((cut, Input::Candidate { from: place, candidate, config_sequence }))
     }
 }

@@ -67,17 +67,12 @@ pub fn validate(
         .map_err(|fault| fault.to_string())
 }
 
-/// Vouches for a candidate made of this replica's own batch, whose envelopes each passed the
-/// filters on their way in, under `config_sequence`.
-pub fn vouch_own(candidate: Arc<Candidate>, config_sequence: u64) -> Verified<Arc<Candidate>> {
+/// Vouches for a candidate whose envelopes all passed the filters under `config_sequence` before: it was
+/// made of this replica's own batch, or was found valid and is held still.
+pub fn vouch_known(candidate: Arc<Candidate>, config_sequence: u64) -> Verified<Arc<Candidate>> {
     let checked = check_candidate(candidate, |_| Ok::<_, std::convert::Infallible>(config_sequence));
     let Ok((candidate, _)) = checked;
     candidate
-}
-
-/// Vouches for a candidate again that was found valid under `config_sequence` before.
-pub fn vouch_known(candidate: Arc<Candidate>, config_sequence: u64) -> Verified<Arc<Candidate>> {
-    vouch_own(candidate, config_sequence)
 }
 
 /// Decodes and checks a fetched block.

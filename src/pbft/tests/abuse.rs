@@ -171,3 +171,36 @@ fn votes_of_others_do_not_pile_up_while_the_ledger_is_slow() {
     // What it voted and certified there itself, at most: until the blocks are durable its log needs it.
     assert!(slow.messages_held <= fast.messages_held + 60 * 4, "{} held", slow.messages_held);
 }
+
+#[test]
+fn one_that_asks_for_candidates_again_and_again_gets_each_once_and_not_more_than_its_share() {
+    let mut replica = recovered(config(4, 1), Vec::new()).0;
+    let mut outputs = Vec::new();
+    // Forty megabytes, eight candidates.
+    let large = |sequence: u64| {
+        let mut large = Candidate::clone(&candidate(2, sequence, &[&format!("large{sequence}")]));
+        large.encoding = vec![0; 5 << 20].into();
+        Arc::new(large)
+    };
+    let held: Vec<_> = (0..8).map(large).collect();
+    for candidate in &held {
+        replica.step(Time::ZERO, given(2, candidate), &mut outputs);
+    }
+    let digests: Vec<_> = held.iter().map(|candidate| candidate.digest).collect();
+    let mut serve = |millis: u64, wanted: &[crate::types::Digest]| {
+        let (mut outputs, now) = (Vec::new(), Time(Duration::from_millis(millis)));
+        replica.step(now, Input::Tick, &mut outputs);
+        replica.step(now, Input::CandidatesWanted { from: Place(3), digests: wanted.to_vec() }, &mut outputs);
+        let sent = outputs.iter().filter_map(|output| match output {
+            Output::SendCandidate(Place(3), candidate) => Some(candidate.digest),
+            _ => None,
+        });
+        sent.collect::<Vec<_>>()
+    };
+    let twice = [digests[0], digests[0]];
+    assert_eq!(serve(0, &twice), [digests[0]], "once for a question");
+    assert_eq!(serve(1, &twice), [], "once for two questions");
+    assert_eq!(serve(2, &digests), [digests[1]], "a tenth of a second is worth no more than two of these");
+    assert_eq!(serve(110, &digests), digests[2..4], "and the next one as many");
+    assert_eq!(serve(220, &digests[..1]), [digests[0]], "what was lost on the way is sent again");
+}

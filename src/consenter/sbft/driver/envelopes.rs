@@ -8,7 +8,7 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
 use super::super::super::NotCommitted;
-use super::super::rules::vouch_own;
+use super::super::rules::vouch_known;
 use super::super::shared::{Event, Order, Shared, offload};
 use super::Driver;
 use super::own::Encoded;
@@ -128,7 +128,7 @@ impl Driver {
                 self.shared.send(peer, Class::Bulk, candidate.encoding.clone());
             }
             phases::of_candidate(candidate.origin, candidate.sequence, &candidate.ids);
-            let candidate = vouch_own(candidate, config_sequence);
+            let candidate = vouch_known(candidate, config_sequence);
             let input = Input::Candidate { from: self.shared.members.me, candidate, config_sequence };
             self.replica.step(now, input, &mut self.outputs);
         }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::super::release::{To, What};
-use super::super::rules::vouch_own;
+use super::super::rules::vouch_known;
 use super::super::shared::{Event, Shared};
 use super::{Driver, Outlets};
 use crate::liar::{Act, Liar, Player, WAKE};
@@ -104,7 +104,7 @@ impl Driver {
                         self.shared.send(place, crate::transport::Class::Bulk, candidate.encoding.clone());
                     }
                     let config_sequence = self.shared.support.sequence();
-                    let candidate = vouch_own(candidate, config_sequence);
+                    let candidate = vouch_known(candidate, config_sequence);
                     let from = self.shared.members.me;
                     let input = Input::Candidate { from, candidate, config_sequence };
                     self.replica.step(now, input, &mut self.outputs);
