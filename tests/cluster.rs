@@ -18,7 +18,7 @@ use network::{LIMIT, Network, eventually};
 use sbft::consenter::{Health, OrderError, RoleStatus};
 use sbft::genesis::OptionsSpec;
 use sbft::transport::Class;
-use sbft::types::{ConsenterId, Place};
+use sbft::types::{ConsenterId, Place, RequestId};
 use sbft::wire::candidate;
 use sbft::wire::repair::{self, Repair};
 
@@ -295,6 +295,42 @@ async fn a_full_pool_makes_clients_wait_and_then_says_so_and_takes_more_once_it_
     let mut ids = network::committed(accepted).await;
     ids.extend(network::committed(vec![(sixth.id, network.order(1, sixth).await)]).await);
     network.agree_on(&ids).await;
+    network.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn of_envelopes_ordered_together_none_is_taken_after_one_that_is_not() {
+    let rules = OptionsSpec { request_pool_size: 3, ..network::patient() };
+    let mut network = Network::create_with(4, &["first"], rules).await;
+    network.start(1).await;
+    network.start(2).await;
+    let chain = network.chain(1);
+    let mut envelopes = Vec::new();
+    for _ in 0..5 {
+        envelopes.push(network.envelope(100).await);
+    }
+    envelopes.insert(1, envelopes[0].clone());
+    envelopes.push(envelopes[0].clone());
+    let ids: Vec<RequestId> = envelopes.iter().map(|envelope| envelope.id).collect();
+    // Alone, it is known to the pool and taken; behind one without room it must not be.
+    let outcomes = chain.order_all(envelopes.iter().map(|envelope| (envelope.clone(), 0)).collect());
+    let mut outcomes = tokio::time::timeout(LIMIT, outcomes).await.expect("not for ever");
+    let error = outcomes.pop().expect("an outcome").expect_err("no room");
+    assert!(matches!(error, OrderError::PoolFull { limit: 3, .. }), "{error}");
+    let duplicates: Vec<bool> =
+        outcomes.iter().map(|outcome| outcome.as_ref().expect("there was room").is_duplicate()).collect();
+    assert_eq!(duplicates, [false, true, false, false]);
+    // With the others there the three commit, and nothing else.
+    network.start(3).await;
+    network.start(4).await;
+    network.agree_on(&[ids[0], ids[2], ids[3]]).await;
+    // Now there is room for all at once, and again.
+    let rest: Vec<_> = envelopes[4..].iter().map(|envelope| (envelope.clone(), 0)).collect();
+    let outcomes = chain.order_all(rest).await;
+    assert_eq!(outcomes.len(), 3);
+    assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
+    network.agree_on(&[ids[0], ids[2], ids[3], ids[4], ids[5]]).await;
+    drop(chain);
     network.stop_all().await;
 }
 

@@ -67,7 +67,22 @@ pub trait Chain: Send + Sync {
     /// configuration that holds now.
     async fn order(&self, envelope: Parsed, config_sequence: u64) -> Result<Receipt, OrderError>;
 
-    /// The same for a config envelope made from a config update.
+    /// Accepts envelopes, each as [`Self::order`] does, in order. The outcomes are those of the
+    /// envelopes up to the first that is not accepted; none after it is ordered.
+    async fn order_all(&self, envelopes: Vec<(Parsed, u64)>) -> Vec<Result<Receipt, OrderError>> {
+        let mut outcomes = Vec::with_capacity(envelopes.len());
+        for (envelope, config_sequence) in envelopes {
+            let outcome = self.order(envelope, config_sequence).await;
+            let accepted = outcome.is_ok();
+            outcomes.push(outcome);
+            if !accepted {
+                break;
+            }
+        }
+        outcomes
+    }
+
+    /// The same as [`Self::order`] for a config envelope made from a config update.
     ///
     /// # Errors
     /// Always [`OrderError::ConfigUpdatesNotServed`] so far: config updates are validated and then

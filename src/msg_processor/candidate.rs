@@ -52,25 +52,30 @@ impl Processor {
     /// # Errors
     /// The first fault found.
     pub fn check_candidate(&self, envelopes: &[Bytes]) -> Result<u64, CandidateFault> {
-        let batch = self.config.batch;
-        if envelopes.is_empty() {
-            return Err(CandidateFault::Empty);
-        }
-        if envelopes.len() > batch.max_message_count as usize {
-            return Err(CandidateFault::TooMany { count: envelopes.len(), limit: batch.max_message_count });
-        }
-
+        self.check_count(envelopes.len())?;
         let mut parsed = Vec::with_capacity(envelopes.len());
         for (index, frame) in envelopes.iter().enumerate() {
-            let fault = |reason: String| CandidateFault::Envelope { index, reason };
             // `from_frame` refuses what is not canonical, unsigned ones among it.
-            let envelope = Parsed::from_frame(frame.clone()).map_err(|err| fault(err.to_string()))?;
-            self.check_form(&envelope).map_err(fault)?;
+            let envelope = Parsed::from_frame(frame.clone())
+                .map_err(|err| CandidateFault::Envelope { index, reason: err.to_string() })?;
             parsed.push(envelope);
         }
+        self.check_parsed(&parsed)
+    }
+
+    /// The same, on envelopes that [`Parsed::from_frame`] took apart before.
+    ///
+    /// # Errors
+    /// The first fault found.
+    pub fn check_parsed(&self, parsed: &[Parsed]) -> Result<u64, CandidateFault> {
+        self.check_count(parsed.len())?;
+        for (index, envelope) in parsed.iter().enumerate() {
+            self.check_form(envelope).map_err(|reason| CandidateFault::Envelope { index, reason })?;
+        }
         let bytes: u64 = parsed.iter().map(|envelope| u64::from(envelope.size)).sum();
-        if bytes > u64::from(batch.absolute_max_bytes) {
-            return Err(CandidateFault::TooLarge { bytes, limit: batch.absolute_max_bytes });
+        let limit = self.config.batch.absolute_max_bytes;
+        if bytes > u64::from(limit) {
+            return Err(CandidateFault::TooLarge { bytes, limit });
         }
 
         let references: Vec<&Parsed> = parsed.iter().collect();
@@ -78,6 +83,17 @@ impl Processor {
             verdict.map_err(|reason| CandidateFault::Envelope { index, reason })?;
         }
         Ok(self.config.sequence)
+    }
+
+    fn check_count(&self, count: usize) -> Result<(), CandidateFault> {
+        let limit = self.config.batch.max_message_count;
+        if count == 0 {
+            return Err(CandidateFault::Empty);
+        }
+        if count > limit as usize {
+            return Err(CandidateFault::TooMany { count, limit });
+        }
+        Ok(())
     }
 
     fn check_form(&self, envelope: &Parsed) -> Result<(), String> {

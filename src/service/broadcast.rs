@@ -5,7 +5,7 @@
 //! then handed over one after the other. So an envelope after a refused one is never ordered,
 //! and a slow chain or a client that takes no answers stops the reading of that stream only.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -80,13 +80,20 @@ pub(super) async fn serve(
             }
         };
         let (batch, end) = gather(&shared, first, &mut requests);
-        for judged in judge_all(&shared, batch).await {
-            let (labels, took) = ((judged.channel.clone(), judged.kind), judged.took);
+        let mut judged = VecDeque::from(judge_all(&shared, batch).await);
+        while let Some(first) = judged.pop_front() {
+            let run = run_of(first, &mut judged);
+            let labels: Vec<_> =
+                run.iter().map(|judged| ((judged.channel.clone(), judged.kind), judged.took)).collect();
             let began = Instant::now();
-            let (answer, status) = hand_over(&shared, judged, &answers).await;
-            meters.of(labels, status).record(took, began.elapsed());
-            if answers.send(Ok(answer)).await.is_err() || status != Status::Success {
-                return;
+            let outcomes = hand_over(&shared, run, &answers).await;
+            // As with the checks: they are handed over together.
+            let enqueue = began.elapsed() / u32::try_from(outcomes.len()).unwrap_or(u32::MAX).max(1);
+            for ((labels, took), (answer, status)) in labels.into_iter().zip(outcomes) {
+                meters.of(labels, status).record(took, enqueue);
+                if answers.send(Ok(answer)).await.is_err() || status != Status::Success {
+                    return;
+                }
             }
         }
         match end {
@@ -213,40 +220,69 @@ fn no_channel() -> Rejection {
     Rejection::new(Status::BadRequest, "channel does not exist")
 }
 
-/// Hands an envelope that passed the filters to its chain. The second part is for [`Meters`].
+/// `first` and those of `rest` that follow it to the same chain.
+fn run_of(first: Judged, rest: &mut VecDeque<Judged>) -> Vec<Judged> {
+    let mut run = vec![first];
+    while let Some(next) = rest.front()
+        && next.goes_with(&run[0])
+    {
+        run.extend(rest.pop_front());
+    }
+    run
+}
+
+impl Judged {
+    /// Both are to be ordered, on one channel.
+    fn goes_with(&self, other: &Self) -> bool {
+        let ordered = |judged: &Self| matches!(judged.verdict, Verdict::Order(..));
+        let same = match (&self.channel, &other.channel) {
+            (Some(this), Some(other)) => Arc::ptr_eq(this, other),
+            _ => false,
+        };
+        same && ordered(self) && ordered(other)
+    }
+}
+
+/// Hands envelopes of one channel that passed the filters to its chain, or one that did not to
+/// nobody. The answers, up to the first that is not SUCCESS, each with what is for [`Meters`].
 async fn hand_over(
     shared: &Shared,
-    judged: Judged,
+    run: Vec<Judged>,
     answers: &mpsc::Sender<Result<Answer, GrpcStatus>>,
-) -> (Answer, Status) {
+) -> Vec<(Answer, Status)> {
     let now = |status, info: String| (Answer::Now(response(status, info)), status);
-    let (parsed, sequence) = match judged.verdict {
-        Verdict::Order(parsed, sequence) => (parsed, sequence),
-        Verdict::Refuse(Rejection { status, info }) => {
-            debug!(status = status.as_str_name(), info, "envelope refused");
-            return now(status, info);
+    // Only envelopes of a channel that is served are to be ordered.
+    let channel = run.first().and_then(|judged| judged.channel.clone());
+    let mut envelopes = Vec::with_capacity(run.len());
+    for judged in run {
+        match judged.verdict {
+            Verdict::Order(parsed, sequence) => envelopes.push((*parsed, sequence)),
+            Verdict::Refuse(Rejection { status, info }) => {
+                debug!(status = status.as_str_name(), info, "envelope refused");
+                return vec![now(status, info)];
+            }
         }
-    };
-    // Only envelopes of a channel that is served get this far.
-    let Some(channel) = judged.channel else { return now(Status::BadRequest, no_channel().info) };
+    }
+    let Some(channel) = channel else { return vec![now(Status::BadRequest, no_channel().info)] };
     let chain = channel.chain();
     let ready = tokio::select! {
         ready = chain.wait_ready() => ready,
-        () = answers.closed() => return now(Status::ServiceUnavailable, "the client is gone".to_owned()),
+        () = answers.closed() => return vec![now(Status::ServiceUnavailable, "the client is gone".to_owned())],
         () = shared.stopping.cancelled() => {
-            return now(Status::ServiceUnavailable, "the node is stopping".to_owned());
+            return vec![now(Status::ServiceUnavailable, "the node is stopping".to_owned())];
         }
     };
     if let Err(not_ready) = ready {
-        return now(Status::ServiceUnavailable, not_ready.to_string());
+        return vec![now(Status::ServiceUnavailable, not_ready.to_string())];
     }
-    match chain.order(*parsed, sequence).await {
+    let outcomes = chain.order_all(envelopes).await.into_iter().map(|outcome| match outcome {
         Ok(receipt) => match shared.options.broadcast.success {
             Success::Accepted => now(Status::Success, String::new()),
             Success::Committed => (Answer::WhenCommitted(receipt), Status::Success),
         },
         Err(error) => now(Status::ServiceUnavailable, error.to_string()),
-    }
+    });
+    outcomes.collect()
 }
 
 fn response(status: Status, info: String) -> BroadcastResponse {

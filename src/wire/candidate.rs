@@ -9,7 +9,7 @@ use super::envelope::{EnvelopeError, Parsed};
 use super::error::Problem;
 use super::shape::Cursor;
 use crate::header::{data_hash, sha256};
-use crate::types::{Candidate, Digest, Place};
+use crate::types::{Candidate, Digest, Place, RequestId};
 
 /// What a candidate may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +74,35 @@ pub enum CandidateError {
 /// # Errors
 /// The same as [`decode`] without limits, so that nobody sends what others refuse.
 pub fn encode(origin: Place, sequence: u64, envelopes: Vec<Bytes>) -> Result<Candidate, CandidateError> {
+    decode(frame(origin, sequence, &envelopes), &Limits::NONE)
+}
+
+/// Makes a candidate of envelopes whose identities and sizes are known, without taking the
+/// envelopes apart again. They must be canonical, at least one, and a config envelope alone: it
+/// is what [`encode`] makes of the same envelopes.
+pub fn encode_known(
+    origin: Place,
+    sequence: u64,
+    envelopes: &[Bytes],
+    ids: Vec<RequestId>,
+    sizes: Vec<u32>,
+    is_config: bool,
+) -> Candidate {
+    let encoding = frame(origin, sequence, envelopes);
+    let mut at = encoding.len();
+    // Slices of the encoding, so that the memory of the envelopes as they came is given back.
+    let mut slices: Vec<Bytes> = Vec::with_capacity(envelopes.len());
+    for envelope in envelopes.iter().rev() {
+        slices.push(encoding.slice(at - envelope.len()..at));
+        at -= envelope.len() + 1 + varint_len(envelope.len() as u64);
+    }
+    slices.reverse();
+    let data_hash = data_hash(&slices);
+    let digest = digest(&encoding);
+    Candidate { origin, sequence, digest, encoding, envelopes: slices, ids, sizes, data_hash, is_config }
+}
+
+fn frame(origin: Place, sequence: u64, envelopes: &[Bytes]) -> Bytes {
     let bytes: usize = envelopes.iter().map(|envelope| envelope.len() + 11).sum();
     let mut out = BytesMut::with_capacity(bytes + 24);
     for (number, value) in [(1_u8, u64::from(origin.0)), (2, sequence)] {
@@ -82,13 +111,12 @@ pub fn encode(origin: Place, sequence: u64, envelopes: Vec<Bytes>) -> Result<Can
             put_varint(&mut out, value);
         }
     }
-    for envelope in &envelopes {
+    for envelope in envelopes {
         out.put_u8(3 << 3 | Cursor::LENGTH_DELIMITED);
         put_varint(&mut out, envelope.len() as u64);
         out.put_slice(envelope);
     }
-    drop(envelopes);
-    decode(out.freeze(), &Limits::NONE)
+    out.freeze()
 }
 
 /// Reads a candidate. The envelopes' form is checked and their identities computed; their
@@ -99,6 +127,15 @@ pub fn decode(encoding: Bytes, limits: &Limits) -> Result<Candidate, CandidateEr
 
 /// The same, for who knows the digest of the encoding already: hashing is much of the work.
 pub fn decode_named(digest: Digest, encoding: Bytes, limits: &Limits) -> Result<Candidate, CandidateError> {
+    decode_parsed(digest, encoding, limits).map(|(candidate, _)| candidate)
+}
+
+/// The same, with the envelopes taken apart, for who goes on to judge them.
+pub fn decode_parsed(
+    digest: Digest,
+    encoding: Bytes,
+    limits: &Limits,
+) -> Result<(Candidate, Vec<Parsed>), CandidateError> {
     let mut cursor = Cursor::new(&encoding);
     let (mut origin, mut sequence) = (0, 0);
     let mut envelopes: Vec<Bytes> = Vec::new();
@@ -151,12 +188,13 @@ fn finish(
     sequence: u64,
     envelopes: Vec<Bytes>,
     limits: &Limits,
-) -> Result<Candidate, CandidateError> {
+) -> Result<(Candidate, Vec<Parsed>), CandidateError> {
     if envelopes.is_empty() {
         return Err(CandidateError::Empty);
     }
     let mut ids = Vec::with_capacity(envelopes.len());
     let mut sizes = Vec::with_capacity(envelopes.len());
+    let mut all = Vec::with_capacity(envelopes.len());
     let mut bytes = 0;
     let mut is_config = false;
     for (index, envelope) in envelopes.iter().enumerate() {
@@ -169,12 +207,19 @@ fn finish(
         bytes += u64::from(parsed.size);
         ids.push(parsed.id);
         sizes.push(parsed.size);
+        all.push(parsed);
     }
     if bytes > limits.max_bytes {
         return Err(CandidateError::TooLarge { bytes, max: limits.max_bytes });
     }
     let data_hash = data_hash(&envelopes);
-    Ok(Candidate { origin, sequence, digest, encoding, envelopes, ids, sizes, data_hash, is_config })
+    let candidate =
+        Candidate { origin, sequence, digest, encoding, envelopes, ids, sizes, data_hash, is_config };
+    Ok((candidate, all))
+}
+
+fn varint_len(value: u64) -> usize {
+    (64 - value.max(1).leading_zeros() as usize).div_ceil(7)
 }
 
 fn put_varint(out: &mut BytesMut, mut value: u64) {

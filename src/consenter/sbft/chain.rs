@@ -1,5 +1,6 @@
 //! The chain: what clients and operators reach of a replica, and its start and end.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Instant, SystemTime};
 
@@ -22,10 +23,10 @@ use super::rules::accepted;
 use super::shared::{BLOCK_JOBS, EVENTS, Event, LOG_JOBS, ORDERS, Order, PROMISES, Shared, Snapshot};
 use super::verdicts::Verdicts;
 use super::{blocks, log, receive, release, repair};
-use crate::intake::{Intake, IntakeConfig, IntakeProbe};
+use crate::intake::{Envelope, Intake, IntakeConfig, IntakeProbe};
 use crate::pbft::{Probe, Replica, Role};
 use crate::transport::ChannelLink;
-use crate::types::{Time, View};
+use crate::types::{RequestId, Time, View};
 use crate::wire::candidate::Limits;
 use crate::wire::envelope::{Parsed, check_canonical};
 
@@ -122,6 +123,64 @@ impl SbftChain {
         }
     }
 
+    /// What the intake takes of an envelope that passed the filters under `config_sequence`.
+    fn admit(&self, envelope: Parsed, mut config_sequence: u64) -> Result<Envelope, OrderError> {
+        self.check_running()?;
+        let support = &self.shared.support;
+        if config_sequence < support.sequence() {
+            config_sequence = support
+                .processor()
+                .process_normal(&envelope, SystemTime::now())
+                .map_err(|rejection| OrderError::Invalid { reason: rejection.to_string() })?;
+        }
+        check_canonical(&envelope.frame)
+            .map_err(|error| OrderError::Invalid { reason: error.to_string() })?;
+        Ok(accepted(envelope, config_sequence))
+    }
+
+    /// Gives envelopes to the protocol task and waits for its answers, up to the first failure. As
+    /// long as answers come there is no hurry.
+    async fn place(&self, envelopes: VecDeque<Envelope>, outcomes: &mut Vec<Result<Receipt, OrderError>>) {
+        let ids: Vec<RequestId> = envelopes.iter().map(|envelope| envelope.id).collect();
+        let (reply, mut answers) = mpsc::unbounded_channel();
+        let order = Order { envelopes, reply };
+        match tokio::time::timeout(ROOM_TIMEOUT, self.orders.send(order)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_closed)) => return outcomes.push(Err(self.ended())),
+            Err(_elapsed) => return outcomes.push(Err(self.full())),
+        }
+        let mut ids = ids.into_iter();
+        let mut duplicates = Vec::new();
+        while ids.len() > 0 {
+            let received = answers.recv_many(&mut duplicates, ids.len());
+            match tokio::time::timeout(ROOM_TIMEOUT, received).await {
+                Ok(0) => return outcomes.push(Err(self.ended())),
+                Ok(_) => {}
+                Err(_elapsed) => return outcomes.push(Err(self.full())),
+            }
+            for (duplicate, id) in duplicates.drain(..).zip(&mut ids) {
+                outcomes.push(Ok(self.receipt(id, duplicate)));
+            }
+        }
+    }
+
+    fn full(&self) -> OrderError {
+        let (limit, limit_bytes) = self.pool;
+        OrderError::PoolFull { limit, limit_bytes }
+    }
+
+    fn receipt(&self, id: RequestId, duplicate: bool) -> Receipt {
+        let events = self.events.clone();
+        let mut height = self.shared.support.watch_height();
+        Receipt::new(duplicate, async move {
+            let (reply, answer) = oneshot::channel();
+            events.send(Event::Watch { id, reply }).await.map_err(|_| NotCommitted::Stopped)?;
+            let number = answer.await.map_err(|_| NotCommitted::Stopped)??;
+            height.wait_for(|height| *height > number.0).await.map_err(|_| NotCommitted::Stopped)?;
+            Ok(number)
+        })
+    }
+
     /// The chain has ended, although it was running a moment ago.
     fn ended(&self) -> OrderError {
         self.check_running().err().unwrap_or_else(|| OrderError::Stopped {
@@ -179,42 +238,31 @@ impl SbftChain {
 
 #[async_trait]
 impl Chain for SbftChain {
-    async fn order(&self, envelope_in: Parsed, config_sequence: u64) -> Result<Receipt, OrderError> {
-        self.check_running()?;
-        let support = &self.shared.support;
-        let mut config_sequence = config_sequence;
-        if config_sequence < support.sequence() {
-            config_sequence = support
-                .processor()
-                .process_normal(&envelope_in, SystemTime::now())
-                .map_err(|rejection| OrderError::Invalid { reason: rejection.to_string() })?;
-        }
-        check_canonical(&envelope_in.frame)
-            .map_err(|error| OrderError::Invalid { reason: error.to_string() })?;
-        let id = envelope_in.id;
-        let (reply, answer) = oneshot::channel();
-        let order = Order { envelope: accepted(envelope_in, config_sequence), reply };
-        let taken = tokio::time::timeout(ROOM_TIMEOUT, async {
-            self.orders.send(order).await.map_err(|_| self.ended())?;
-            answer.await.map_err(|_| self.ended())
-        });
-        let duplicate = match taken.await {
-            Ok(outcome) => outcome?,
-            Err(_elapsed) => {
-                let (limit, limit_bytes) = self.pool;
-                return Err(OrderError::PoolFull { limit, limit_bytes });
-            }
-        };
+    async fn order(&self, envelope: Parsed, config_sequence: u64) -> Result<Receipt, OrderError> {
+        let outcome = self.order_all(vec![(envelope, config_sequence)]).await.pop();
+        outcome.unwrap_or_else(|| Err(self.ended()))
+    }
 
-        let events = self.events.clone();
-        let mut height = support.watch_height();
-        Ok(Receipt::new(duplicate, async move {
-            let (reply, answer) = oneshot::channel();
-            events.send(Event::Watch { id, reply }).await.map_err(|_| NotCommitted::Stopped)?;
-            let number = answer.await.map_err(|_| NotCommitted::Stopped)??;
-            height.wait_for(|height| *height > number.0).await.map_err(|_| NotCommitted::Stopped)?;
-            Ok(number)
-        }))
+    async fn order_all(&self, envelopes: Vec<(Parsed, u64)>) -> Vec<Result<Receipt, OrderError>> {
+        let mut outcomes = Vec::with_capacity(envelopes.len());
+        let mut good = VecDeque::with_capacity(envelopes.len());
+        let mut refusal = None;
+        for (envelope, config_sequence) in envelopes {
+            match self.admit(envelope, config_sequence) {
+                Ok(envelope) => good.push_back(envelope),
+                Err(error) => {
+                    refusal = Some(error);
+                    break;
+                }
+            }
+        }
+        if !good.is_empty() {
+            self.place(good, &mut outcomes).await;
+        }
+        if outcomes.iter().all(Result::is_ok) {
+            outcomes.extend(refusal.map(Err));
+        }
+        outcomes
     }
 
     async fn configure(&self, _envelope: Parsed, _config_sequence: u64) -> Result<Receipt, OrderError> {

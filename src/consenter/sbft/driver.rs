@@ -74,6 +74,8 @@ pub(super) struct Driver {
     stalled: VecDeque<Order>,
     /// Orders given to the intake and not answered yet, in order.
     answering: VecDeque<Order>,
+    /// Answers of the intake to come that count for nothing: their order is stalled.
+    unasked: usize,
     own: OwnCandidates,
     outputs: Vec<Output>,
     intake_outputs: Vec<IntakeOutput>,
@@ -146,6 +148,7 @@ impl Driver {
             waiters: HashMap::new(),
             stalled: VecDeque::new(),
             answering: VecDeque::new(),
+            unasked: 0,
             own: OwnCandidates::default(),
             outputs,
             intake_outputs: Vec::new(),

@@ -44,12 +44,15 @@ pub fn judge_candidate(
     processor: &Processor,
 ) -> Option<Judged> {
     let config_sequence = processor.sequence();
-    let verdict = match candidate::decode_named(digest, encoding, limits) {
-        Ok(candidate) if origin.is_some_and(|origin| candidate.origin != origin) => return None,
-        Ok(candidate) if candidate.origin.index() >= n => {
+    let verdict = match candidate::decode_parsed(digest, encoding, limits) {
+        Ok((candidate, _)) if origin.is_some_and(|origin| candidate.origin != origin) => return None,
+        Ok((candidate, _)) if candidate.origin.index() >= n => {
             Err(format!("its origin {} is no replica of this channel", candidate.origin))
         }
-        Ok(candidate) => validate(processor, Arc::new(candidate)),
+        Ok((candidate, envelopes)) => {
+            check_candidate(Arc::new(candidate), |_| processor.check_parsed(&envelopes))
+                .map_err(|fault| fault.to_string())
+        }
         Err(error) => Err(error.to_string()),
     };
     Some(Judged { digest, config_sequence, verdict })

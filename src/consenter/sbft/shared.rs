@@ -1,10 +1,11 @@
 //! What the tasks and threads of one chain share.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -23,7 +24,7 @@ use crate::wire::{Checker, KeyRing, message};
 
 /// Verified messages and finished checks between the edge and the protocol task.
 pub(super) const EVENTS: usize = 4096;
-/// Envelopes between `order` and the protocol task; what the task takes at once, too.
+/// Orders between `order` and the protocol task; what the task takes at once, too.
 pub(super) const ORDERS: usize = 1024;
 /// Promises between the protocol task and the release task.
 pub(super) const PROMISES: usize = 4096;
@@ -97,11 +98,12 @@ pub(super) enum Event {
 /// in.
 pub(super) type Permit = tokio::sync::OwnedSemaphorePermit;
 
-/// An envelope on its way into the pool.
+/// Envelopes on their way into the pool, in order.
 pub(super) struct Order {
-    pub(super) envelope: Envelope,
-    /// `true`: the id was known.
-    pub(super) reply: oneshot::Sender<bool>,
+    /// Those that were not answered yet; at least one.
+    pub(super) envelopes: VecDeque<Envelope>,
+    /// An answer for each, in order. `true`: the id was known.
+    pub(super) reply: mpsc::UnboundedSender<bool>,
 }
 
 impl Shared {

@@ -139,6 +139,13 @@ fn a_candidate_comes_back_the_same_and_its_envelopes_are_not_copied() {
     assert_eq!(decoded, candidate);
     let within = candidate.encoding.as_ptr_range();
     assert!(decoded.envelopes.iter().all(|envelope| within.contains(&envelope.as_ptr())));
+    // Lengths on both sides of where a length takes one more byte.
+    let envelopes: Vec<Bytes> =
+        [1, 100, 113, 114, 115, 127, 128, 20_000].map(|length| frame(&vec![7; length], b"n")).into();
+    let long = candidate::encode(Place(3), 300, envelopes.clone()).expect("good");
+    let known =
+        candidate::encode_known(Place(3), 300, &envelopes, long.ids.clone(), long.sizes.clone(), false);
+    assert_eq!(known, long, "as it is, if it is known already what is in it");
     for (origin, sequence) in [(1, 0), (0, u64::MAX), (u16::MAX, 1)] {
         let candidate = candidate::encode(Place(origin), sequence, vec![frame(b"x", b"y")]).expect("good");
         assert_eq!((candidate.origin, candidate.sequence), (Place(origin), sequence));

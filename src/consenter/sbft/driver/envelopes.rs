@@ -54,7 +54,8 @@ impl Driver {
         if self.answering.len() == given {
             return;
         }
-        let envelopes = self.answering.iter().skip(given).map(|order| order.envelope.clone()).collect();
+        let envelopes =
+            self.answering.iter().skip(given).flat_map(|order| &order.envelopes).cloned().collect();
         self.intake.step(now, IntakeInput::Envelopes(envelopes), &mut self.intake_outputs);
     }
 
@@ -63,7 +64,7 @@ impl Driver {
         match output {
             IntakeOutput::Accepted(id) => self.answer(id, false),
             IntakeOutput::Duplicate { id, .. } => self.answer(id, true),
-            IntakeOutput::Full(_) => self.stalled.extend(self.answering.pop_front()),
+            IntakeOutput::Full(_) => self.stall(),
             IntakeOutput::Cut(batch) => self.cut(now, batch),
             IntakeOutput::Done { id, number, waited } => {
                 self.meters.committed.record(waited);
@@ -80,15 +81,35 @@ impl Driver {
         }
     }
 
-    /// The intake answers orders one by one, in order.
+    /// The intake answers envelopes one by one, in order.
     fn answer(&mut self, id: RequestId, is_duplicate: bool) {
-        let Some(order) = self.answering.pop_front() else { return };
-        debug_assert_eq!(order.envelope.id, id, "answers come in the order of the envelopes");
+        if self.unasked > 0 {
+            self.unasked -= 1;
+            return; // it is given to the intake again
+        }
+        let Some(order) = self.answering.front_mut() else { return };
+        let envelope = order.envelopes.pop_front();
+        debug_assert_eq!(envelope.map(|envelope| envelope.id), Some(id), "answers come in order");
         let meter = if is_duplicate { &self.meters.duplicates } else { &self.meters.accepted };
         meter.increment(1);
         phases::of_envelope(phases::envelope::POOLED, &id);
         // The client may be gone; its envelope is ordered all the same.
         let _gone = order.reply.send(is_duplicate);
+        if order.envelopes.is_empty() {
+            self.answering.pop_front();
+        }
+    }
+
+    /// There is no room for an envelope: it waits with those that came behind it in its order, and
+    /// what the intake says of these is not heard, or they would be answered before it.
+    fn stall(&mut self) {
+        if self.unasked > 0 {
+            self.unasked -= 1;
+            return;
+        }
+        let Some(order) = self.answering.pop_front() else { return };
+        self.unasked = order.envelopes.len() - 1;
+        self.stalled.push_back(order);
     }
 
     fn tell(&mut self, id: &RequestId, outcome: Result<Number, NotCommitted>) {
@@ -107,12 +128,12 @@ impl Driver {
         phases::of_batch(me, sequence);
         self.own.cut(sequence);
         if batch.envelopes.iter().map(Bytes::len).sum::<usize>() <= LARGE_BATCH {
-            let encoded = encode(shared, me, sequence, batch.envelopes);
-            return self.encoded(now, sequence, encoded.map(|candidate| (candidate, config_sequence)));
+            let candidate = encode(me, batch);
+            return self.encoded(now, sequence, Some((candidate, config_sequence)));
         }
-        let (context, events) = (shared.clone(), self.outlets.events.clone());
+        let events = self.outlets.events.clone();
         shared.spawn(async move {
-            let encoded = offload(move || encode(&context, me, sequence, batch.envelopes)).await.flatten();
+            let encoded = offload(move || encode(me, batch)).await;
             let encoded = encoded.map(|candidate| (candidate, config_sequence));
             // The protocol task has ended when nobody receives it.
             let _ended = events.send(Event::Own { sequence, encoded }).await;
@@ -135,16 +156,10 @@ impl Driver {
     }
 }
 
-fn encode(shared: &Shared, me: Place, sequence: u64, envelopes: Vec<Bytes>) -> Option<Arc<Candidate>> {
-    match candidate::encode(me, sequence, envelopes) {
-        Ok(candidate) => Some(Arc::new(candidate)),
-        Err(error) => {
-            // `order` takes only what a candidate can hold, so this is a fault of this program.
-            let channel = shared.channel();
-            tracing::error!(channel, %error, "a batch of accepted envelopes makes no candidate");
-            None
-        }
-    }
+/// What the intake cut was canonical when `order` took it, and says its ids and sizes.
+fn encode(me: Place, batch: Batch) -> Arc<Candidate> {
+    let Batch { sequence, envelopes, ids, sizes, is_config, .. } = batch;
+    Arc::new(candidate::encode_known(me, sequence, &envelopes, ids, sizes, is_config))
 }
 
 /// Runs the filters over envelopes of the pool again.
