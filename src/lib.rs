@@ -12,6 +12,7 @@ pub mod intake;
 pub mod ledger;
 #[cfg(feature = "liar")]
 pub mod liar;
+pub mod load;
 pub mod metrics;
 pub mod msg_processor;
 pub mod msp;

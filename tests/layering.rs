@@ -105,6 +105,9 @@ const ARROWS: &[(&str, &[&str])] = &[
         ],
     ),
     ("client", &["types", "proto", "crypto"]),
+    // Measures from outside, as a client; what the run was made under is in the genesis block and
+    // the nodes' settings.
+    ("load", &["types", "proto", "crypto", "client", "channel_config", "node_config"]),
     // Whoever checks shares no code with what it checks.
     ("verify", &["proto", "ledger"]),
     (
@@ -113,6 +116,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "types",
             "proto",
             "client",
+            "load",
             "genesis",
             "crypto",
             "verify",

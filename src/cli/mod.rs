@@ -7,6 +7,7 @@ mod deliver;
 mod genesis;
 mod keygen;
 mod lies;
+mod load;
 mod network;
 mod node;
 mod status;
@@ -55,6 +56,8 @@ enum Command {
     Keygen(keygen::Args),
     /// Sign and submit envelopes
     Submit(submit::Args),
+    /// Measure latency and throughput
+    Load(Box<load::Args>),
     /// Print blocks, or write them to files
     Deliver(deliver::Args),
     /// Show how each replica of a network is
@@ -74,6 +77,7 @@ pub fn main() -> ExitCode {
         Command::Genesis(args) => genesis::run(args),
         Command::Keygen(args) => keygen::run(args),
         Command::Submit(args) => submit::run(args),
+        Command::Load(args) => load::run(*args),
         Command::Deliver(args) => deliver::run(args),
         Command::Status(args) => status::run(args),
         Command::Verify(args) => verify::run(args),

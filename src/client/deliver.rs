@@ -12,7 +12,7 @@ use crate::proto::orderer::atomic_broadcast_client::AtomicBroadcastClient;
 use crate::proto::orderer::{self, deliver_response, seek_position};
 
 /// Largest block that this client takes, bytes.
-const MAX_BLOCK: usize = 200 << 20;
+pub(super) const MAX_BLOCK: usize = 200 << 20;
 
 /// Where a seek starts or stops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,7 +105,7 @@ impl Blocks {
     }
 }
 
-fn seek_info(seek: Seek) -> Bytes {
+pub(super) fn seek_info(seek: Seek) -> Bytes {
     let position = |position| {
         let kind = match position {
             Position::Oldest => seek_position::Type::Oldest(orderer::SeekOldest {}),

@@ -175,7 +175,11 @@ pub fn request_id(envelope: &common::Envelope) -> Option<RequestId> {
     Some(RequestId(hasher.finalize().into()))
 }
 
-fn serialized_identity(msp_id: &str, certificate: &Path) -> Result<Bytes, MakeError> {
+/// The identity as it stands in envelopes: a serialized `msp.SerializedIdentity`.
+///
+/// # Errors
+/// When the certificate cannot be read.
+pub(crate) fn serialized_identity(msp_id: &str, certificate: &Path) -> Result<Bytes, MakeError> {
     let pem = std::fs::read(certificate).map_err(|error| MakeError::Identity {
         path: certificate.display().to_string(),
         reason: error.to_string(),

@@ -10,4 +10,5 @@ pub mod envelope;
 pub mod follow;
 pub mod network_file;
 pub mod operations;
+pub mod raw;
 pub mod submission;
