@@ -8,6 +8,7 @@
 mod terms;
 
 use std::hint::black_box;
+use std::time::Duration;
 
 use bytes::Bytes;
 use criterion::{BenchmarkId, Criterion, Throughput};
@@ -32,7 +33,10 @@ fn main() {
         transport: "none: one thread, batches on all cores",
     };
     println!("\nsignatures and hashes\n{terms}");
-    let mut criterion = Criterion::default().configure_from_args();
+    let mut criterion = Criterion::default()
+        .configure_from_args()
+        .warm_up_time(Duration::from_millis(500))
+        .measurement_time(Duration::from_secs(2));
     signatures(&mut criterion);
     hashes(&mut criterion);
     criterion.final_summary();

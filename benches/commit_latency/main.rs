@@ -69,7 +69,7 @@ impl Scale {
             let moment = Duration::from_millis(100);
             return Self { open: moment, closed: moment, supply: 200, rounds: 1, short: true };
         }
-        let (open, closed) = (Duration::from_secs(4), Duration::from_secs(3));
+        let (open, closed) = (Duration::from_secs(3), Duration::from_millis(2500));
         Self { open, closed, supply: 60_000, rounds: ROUNDS, short: false }
     }
 
