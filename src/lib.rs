@@ -8,6 +8,7 @@ pub mod crypto;
 pub mod disk;
 pub mod genesis;
 pub mod header;
+mod id_map;
 pub mod intake;
 pub mod ledger;
 #[cfg(feature = "liar")]

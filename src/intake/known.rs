@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use crate::id_map::IdMap;
 use crate::types::{Candidate, Digest, Number, Place, RequestId};
 
 /// The ids in other replicas' valid candidates that are not released yet.
@@ -12,7 +13,7 @@ use crate::types::{Candidate, Digest, Number, Place, RequestId};
 pub(super) struct Seen {
     candidates: BTreeMap<Digest, (Place, Vec<RequestId>)>,
     per_origin: BTreeMap<Place, usize>,
-    holders: BTreeMap<RequestId, u32>,
+    holders: IdMap<u32>,
     limit: usize,
 }
 
@@ -21,11 +22,12 @@ pub(super) struct Seen {
 const QUOTAS: usize = 4;
 
 impl Seen {
-    pub(super) fn new(outstanding: usize) -> Self {
+    /// For origins with so many candidates outstanding each, and `expected` ids in all of them.
+    pub(super) fn new(outstanding: usize, expected: u64) -> Self {
         Self {
             candidates: BTreeMap::new(),
             per_origin: BTreeMap::new(),
-            holders: BTreeMap::new(),
+            holders: IdMap::new(expected),
             limit: outstanding.saturating_mul(QUOTAS),
         }
     }
@@ -42,7 +44,7 @@ impl Seen {
         }
         *count += 1;
         for id in &candidate.ids {
-            *self.holders.entry(*id).or_default() += 1;
+            *self.holders.or_default(*id) += 1;
         }
         self.candidates.insert(candidate.digest, (candidate.origin, candidate.ids.clone()));
         true
@@ -75,14 +77,16 @@ impl Seen {
 /// The ids of the last D blocks.
 #[derive(Clone, Debug)]
 pub(super) struct Committed {
-    numbers: BTreeMap<RequestId, Number>,
+    numbers: IdMap<Number>,
     blocks: VecDeque<(Number, Vec<RequestId>)>,
     limit: u64,
 }
 
 impl Committed {
-    pub(super) fn new(blocks: u64) -> Self {
-        Self { numbers: BTreeMap::new(), blocks: VecDeque::new(), limit: blocks }
+    /// For the last so many blocks of at most `block_count` ids each.
+    pub(super) fn new(blocks: u64, block_count: u32) -> Self {
+        let expected = blocks.saturating_mul(u64::from(block_count));
+        Self { numbers: IdMap::new(expected), blocks: VecDeque::new(), limit: blocks }
     }
 
     pub(super) fn set_blocks(&mut self, blocks: u64) {

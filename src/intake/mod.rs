@@ -29,12 +29,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::id_map::IdMap;
 use crate::plant::Plant;
 use crate::types::{Candidate, CommittedBlock, Digest, Number, RequestId, Time};
 use block_cutter::BlockCutter;
 use known::{Committed, Seen};
 use turns::Turns;
 pub use values::{Batch, Envelope, IntakeConfig, IntakeInput, IntakeOutput, IntakeProbe};
+
+/// Envelopes that the pool is laid out for; a pool of more works as well.
+const POOL_EXPECTED: usize = 1 << 15;
 
 /// Where in the intake an envelope of the pool is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,7 +83,7 @@ struct OwnCandidate {
 #[derive(Clone, Debug)]
 pub struct Intake {
     config: IntakeConfig,
-    pool: BTreeMap<RequestId, Entry>,
+    pool: IdMap<Entry>,
     pool_bytes: u64,
     arrivals: u64,
     queue: BTreeMap<u64, RequestId>,
@@ -99,15 +103,15 @@ pub struct Intake {
 impl Intake {
     /// An empty intake. `recent` are the request ids of the last D blocks, oldest block first.
     pub fn new(config: IntakeConfig, recent: Vec<(Number, Vec<RequestId>)>) -> Self {
-        let mut committed = Committed::new(config.dedup_blocks);
+        let block_count = config.limits.max_message_count;
+        let mut committed = Committed::new(config.dedup_blocks, block_count);
         for (number, ids) in recent {
             committed.add(number, ids);
         }
         Self {
             turns: Turns::new(config.n, config.me),
-            seen: Seen::new(config.outstanding),
-            config,
-            pool: BTreeMap::new(),
+            seen: Seen::new(config.outstanding, (config.n as u64).saturating_mul(block_count.into())),
+            pool: IdMap::new(config.pool_count.min(POOL_EXPECTED) as u64),
             pool_bytes: 0,
             arrivals: 0,
             queue: BTreeMap::new(),
@@ -120,6 +124,7 @@ impl Intake {
             own_digests: BTreeMap::new(),
             sequence: 0,
             committed,
+            config,
         }
     }
 
@@ -344,7 +349,7 @@ impl Intake {
         let mut stale = Vec::new();
         let ids: Vec<RequestId> = self.pool.keys().copied().collect();
         for id in ids {
-            if !matches!(self.pool[&id].stage, Stage::Own(_)) {
+            if self.pool.get(&id).is_some_and(|entry| !matches!(entry.stage, Stage::Own(_))) {
                 self.place(id, &mut stale);
             }
         }

@@ -3,10 +3,6 @@
 //! An envelope is in the chain at most once within D blocks. No message says what falls out as a
 //! duplicate: it is the same pure function of chain and candidates at every replica, and this is
 //! its state. It has no limit of its own: D blocks and the window bound it.
-//!
-//! Every envelope passes here a few times at every replica, so the ids are spread over many small
-//! maps: an id is a digest, and finding its map costs nothing. (Whoever grinds ids to fall into one
-//! of them meets a tree that is a few levels deeper.)
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -14,13 +10,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::header;
+use crate::id_map::IdMap;
 use crate::plant::{Plant, Plants};
 use crate::types::{Candidate, Digest, Number, RequestId};
-
-/// Most maps that ids are spread over.
-const MOST_SHARDS: u64 = 1 << 16;
-/// Ids for each map when the last D blocks are full.
-const IDS_PER_SHARD: u64 = 8;
 
 /// What a list of candidates is as the data of one block.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,7 +34,7 @@ pub(super) struct Dedup {
     planted: Plants,
     tip: Number,
     /// The highest block or proposal that an id is in.
-    taken: Vec<BTreeMap<RequestId, Number>>,
+    taken: IdMap<Number>,
     blocks: VecDeque<(Number, Vec<RequestId>)>,
     proposals: BTreeMap<Number, InFlight>,
     /// A block's order depends on whose replica this is: a rule taken away.
@@ -66,12 +58,11 @@ impl Dedup {
         planted: Plants,
     ) -> Self {
         let ids = depth.saturating_mul(u64::from(block_count));
-        let shards = (ids / IDS_PER_SHARD).clamp(1, MOST_SHARDS).next_power_of_two();
         let mut dedup = Self {
             depth,
             planted,
             tip: Number(0),
-            taken: vec![BTreeMap::new(); shards as usize],
+            taken: IdMap::new(ids),
             blocks: VecDeque::new(),
             proposals: BTreeMap::new(),
             leaks_order: false,
@@ -88,17 +79,12 @@ impl Dedup {
         self
     }
 
-    fn shard(&self, id: &RequestId) -> usize {
-        usize::from(u16::from_be_bytes([id.0[0], id.0[1]])) & (self.taken.len() - 1)
-    }
-
     fn find(&self, id: &RequestId) -> Option<Number> {
-        self.taken[self.shard(id)].get(id).copied()
+        self.taken.get(id).copied()
     }
 
     fn take(&mut self, id: RequestId, number: Number) -> Option<Number> {
-        let shard = self.shard(&id);
-        self.taken[shard].insert(id, number)
+        self.taken.insert(id, number)
     }
 
     /// The id is in a block or proposal `number - D .. number`.
@@ -211,9 +197,8 @@ impl Dedup {
 
     fn release(&mut self, number: Number, ids: &[RequestId]) {
         for id in ids {
-            let shard = self.shard(id);
-            if self.taken[shard].get(id) == Some(&number) {
-                self.taken[shard].remove(id);
+            if self.taken.get(id) == Some(&number) {
+                self.taken.remove(id);
             }
         }
     }

@@ -31,13 +31,16 @@ pub struct WalOptions {
     /// Longest record that `append` takes, bytes. A longer one than a segment gets a segment of
     /// its own size.
     pub max_record_bytes: usize,
+    /// Segments kept for writing again. With as many as there are between two compactions, none
+    /// need be filled with zeros anew; each takes `segment_bytes` of disk.
+    pub spares: usize,
     /// Rules taken away on purpose, for the tests of the tests.
     pub plants: Plants,
 }
 
 impl Default for WalOptions {
     fn default() -> Self {
-        Self { segment_bytes: 16 << 20, max_record_bytes: 256 << 20, plants: Plants::NONE }
+        Self { segment_bytes: 16 << 20, max_record_bytes: 256 << 20, spares: 2, plants: Plants::NONE }
     }
 }
 
@@ -171,13 +174,18 @@ impl Wal {
     /// Adds a record; it is durable when the next [`Self::sync`] has returned. Buffers in memory
     /// only.
     pub fn append(&mut self, record: &[u8]) -> Result<(), WalError> {
+        self.append_shared(Bytes::copy_from_slice(record))
+    }
+
+    /// As [`Self::append`], without a copy of the record.
+    pub fn append_shared(&mut self, record: Bytes) -> Result<(), WalError> {
         self.check_running()?;
         let limit = self.options.max_record_bytes.min(u32::MAX as usize);
         if record.len() > limit {
             return Err(WalError::TooLong { bytes: record.len(), limit });
         }
-        self.pending.push(Bytes::copy_from_slice(record));
         self.bytes_since_compaction += record::encoded_len(record.len()) as u64;
+        self.pending.push(record);
         Ok(())
     }
 
@@ -333,7 +341,7 @@ fn retire(
         let path = dir.join(name);
         let file = disk.open(&path, Access::Read).map_err(io_error("open", &path))?;
         let len = file.len().map_err(io_error("read the length of", &path))?;
-        if spares.len() < MAX_SPARES && len == options.segment_bytes {
+        if spares.len() < options.spares && len == options.segment_bytes {
             let spare = Spare { name: format!("{name}{SPARE_SUFFIX}"), zeros: false };
             disk.rename(&path, &dir.join(&spare.name)).map_err(io_error("rename", &path))?;
             spares.push(spare);
@@ -392,5 +400,3 @@ const FRESH_SPARE: &str = "zeros.spare";
 /// A file that is being filled.
 const NEW: &str = "new.tmp";
 const LOCK: &str = "lock";
-/// Segments kept for writing again.
-const MAX_SPARES: usize = 2;

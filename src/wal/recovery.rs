@@ -6,8 +6,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::{
-    FRESH_SPARE, LOCK, MAX_SPARES, NEW, Recovered, SEGMENT_SUFFIX, SPARE_SUFFIX, Segment, Spare, Wal,
-    WalError, WalOptions, create_segment, fill_file, io_error, retire, segment_name,
+    FRESH_SPARE, LOCK, NEW, Recovered, SEGMENT_SUFFIX, SPARE_SUFFIX, Segment, Spare, Wal, WalError,
+    WalOptions, create_segment, fill_file, io_error, retire, segment_name,
 };
 use crate::disk::record::{self, BadHeader, FILE_HEADER, FileHeader, Kind, RECORD_HEADER, Tail};
 use crate::disk::{self, Access, Disk};
@@ -34,7 +34,7 @@ pub(super) fn open(
     }
 
     // All is readable; only from here on the directory is changed.
-    let mut spares = tidy(&*disk, dir, &names, segment_bytes)?;
+    let mut spares = tidy(&*disk, dir, &names, &options)?;
     let mut recovered = Recovered::default();
     let (segment, next, older) = match log {
         None => {
@@ -217,13 +217,13 @@ fn mend_last(
 }
 
 /// Removes unfinished files, and spares that do not fit; answers the others.
-fn tidy(disk: &dyn Disk, dir: &Path, names: &[String], segment_bytes: u64) -> Result<Vec<Spare>, WalError> {
+fn tidy(disk: &dyn Disk, dir: &Path, names: &[String], options: &WalOptions) -> Result<Vec<Spare>, WalError> {
     let mut spares = Vec::new();
     for name in names {
         let path = dir.join(name);
-        if name.ends_with(SPARE_SUFFIX) && spares.len() < MAX_SPARES {
+        if name.ends_with(SPARE_SUFFIX) && spares.len() < options.spares {
             let file = disk.open(&path, Access::Read).map_err(io_error("open", &path))?;
-            if file.len().map_err(io_error("read the length of", &path))? == segment_bytes {
+            if file.len().map_err(io_error("read the length of", &path))? == options.segment_bytes {
                 // Even one that was never a segment may have been half made into one.
                 spares.push(Spare { name: name.clone(), zeros: false });
                 continue;

@@ -191,10 +191,18 @@ impl<K: VoteKeys> Checker<K> {
 
     /// Decodes a frame of the vote stream and checks it.
     pub fn check_frame(&self, from: Place, frame: Bytes) -> Result<Verified<Message>, Rejection> {
+        self.check(from, self.decode_frame(frame)?)
+    }
+
+    /// Decodes a frame of the vote stream; its signatures are not looked at.
+    ///
+    /// # Errors
+    /// It has not the form of a message, or is of another era.
+    pub fn decode_frame(&self, frame: Bytes) -> Result<Message, Rejection> {
         let (theirs, message) = super::message::decode(frame).map_err(Reason::Form)?;
         let ours = self.domain.era;
         match theirs == ours {
-            true => self.check(from, message),
+            true => Ok(message),
             false => Err(Reason::Era { theirs, ours }.into()),
         }
     }

@@ -90,6 +90,7 @@ impl SbftChain {
             role: rules.role.clone(),
             health: watch::Sender::new(Health::Good),
             snapshot: watch::Sender::new(snapshot),
+            settled: Mutex::default(),
             begun: Instant::now(),
             tracker: TaskTracker::new(),
             ended: CancellationToken::new(),

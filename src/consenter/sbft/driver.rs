@@ -20,11 +20,11 @@ use super::receive::{Charge, judge_again};
 use super::release::{Promise, To, What};
 use super::repair::Asked;
 use super::rules;
-use super::shared::{Event, ORDERS, Order, Permit, Shared, Snapshot};
+use super::shared::{Event, ORDERS, Order, Permit, Settled, Shared, Snapshot};
 use crate::intake::{Intake, IntakeInput, IntakeOutput};
 use crate::metrics;
 use crate::pbft::message::Message;
-use crate::pbft::{Input, Note, Output, Replica};
+use crate::pbft::{Input, Note, Output, Probe, Replica};
 use crate::transport::Class;
 use crate::types::{CommittedBlock, Digest, Number, RequestId, Time, Verified};
 use crate::wire::repair::{self, Repair};
@@ -327,6 +327,8 @@ impl Driver {
                 self.intake_output(now, output);
             }
         }
+        let Probe { view, committed, prepared, .. } = self.replica.outline();
+        *self.shared.settled() = Settled { committed, view, prepared };
         self.flush().await
     }
 

@@ -56,10 +56,10 @@ fn commit(
     while let Some(job) = next {
         match job {
             LogJob::Append { records, upto: last } => {
-                for record in &records {
-                    log.append(record)?;
-                }
                 appended += records.len() as u64;
+                for record in records {
+                    log.append_shared(record)?;
+                }
                 upto = last;
             }
             LogJob::Compact { live, upto: last } => {

@@ -17,7 +17,7 @@ use crate::pbft::message::Domain;
 use crate::pbft::{ChainTip, Config, Record, Role};
 use crate::plant::Plants;
 use crate::types::{ConsenterId, Era, Number, Place};
-use crate::wal::Wal;
+use crate::wal::{Wal, WalOptions};
 use crate::wire::{Checker, KeyRing, block};
 
 /// What a chain starts with.
@@ -44,8 +44,15 @@ pub(super) fn open(
     let directory = support.directory().join("wal");
     let height = support.height();
     let marked_new = support.is_marked_new();
-    let opened =
-        rules::open_log(Arc::new(RealDisk), &directory, options.log.clone(), &domain, me, height, marked_new);
+    let opened = rules::open_log(
+        Arc::new(RealDisk),
+        &directory,
+        log_options(options),
+        &domain,
+        me,
+        height,
+        marked_new,
+    );
     let OpenLog { log, epoch, role, records } = opened.map_err(|refusal| match refusal {
         Refusal::Log(reason) => refuse_log(channel, &directory, &reason),
         Refusal::Ledger(reason) => HandleChainError::Ledger { channel: channel.into(), reason },
@@ -69,6 +76,17 @@ pub(super) fn open(
         intake: intake_config(&config, channel_rules, me, options.pool_bytes),
     })
 }
+
+/// Enough spare segments that the log writes the same ones again and again.
+fn log_options(options: &SbftOptions) -> WalOptions {
+    let log = options.log.clone();
+    let between = options.compact_bytes / log.segment_bytes.max(1) + 2;
+    let spares = usize::try_from(between).unwrap_or(usize::MAX).clamp(log.spares, MOST_SPARES);
+    WalOptions { spares, ..log }
+}
+
+/// Spare segments at most, whatever the sizes.
+const MOST_SPARES: usize = 64;
 
 fn refuse_log(channel: &str, directory: &Path, reason: &dyn ToString) -> HandleChainError {
     HandleChainError::Log {

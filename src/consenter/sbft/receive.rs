@@ -56,7 +56,11 @@ async fn peer_votes(
                 None => return,
             }
         } else {
-            shared.checker.check_frame(from, frame)
+            let decoded = shared.checker.decode_frame(frame);
+            if decoded.as_ref().is_ok_and(|message| shared.settled().makes_surplus(message)) {
+                continue;
+            }
+            decoded.and_then(|message| shared.checker.check(from, message))
         };
         let message = match verdict {
             Ok(message) => message,
