@@ -202,7 +202,9 @@ fn distribution(curves: &[(&str, String, &Histogram<u64>)]) -> String {
 
 /// CPU and memory of the processes.
 fn usage(report: &Report, end: f64, frame: impl Fn(&mut Chart)) -> String {
-    let samples = &report.samples;
+    // A drain may last longer than what is drawn.
+    let drawn = report.samples.partition_point(|sample| sample.at_s <= end);
+    let samples = &report.samples[..drawn];
     let replicas = samples.first().map_or(0, |sample| sample.cpu_s.len());
     if samples.len() < 3 || report.rss_mb.is_empty() {
         return String::new();

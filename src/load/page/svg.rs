@@ -218,7 +218,7 @@ impl Chart {
             right - left,
             HEIGHT - TOP - BOTTOM,
             f64::midpoint(left, right),
-            HEIGHT - BOTTOM - 6.0,
+            TOP + 12.0,
             escape(text)
         );
         self.body.insert_str(0, &shade);
@@ -230,10 +230,13 @@ impl Chart {
             format!("<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{}\">\n", escape(title));
         for (value, text) in &self.x.ticks {
             let at = self.x(*value);
+            // The last one must not leave the picture.
+            let (anchor, text_at) =
+                if at > WIDTH - RIGHT - 1.0 { ("end", WIDTH - 2.0) } else { ("middle", at) };
             writeln!(
                 out,
                 "<line class=\"grid\" x1=\"{at:.1}\" x2=\"{at:.1}\" y1=\"{TOP}\" y2=\"{:.1}\"/>\
-                 <text x=\"{at:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{text}</text>",
+                 <text x=\"{text_at:.1}\" y=\"{:.1}\" text-anchor=\"{anchor}\">{text}</text>",
                 HEIGHT - BOTTOM,
                 HEIGHT - BOTTOM + 16.0
             )
