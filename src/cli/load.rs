@@ -1,7 +1,7 @@
 //! `sbft load`: measures a network's latency and throughput.
 
 use std::io::IsTerminal as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -11,7 +11,10 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use super::{block_on, say};
 use crate::client::connect::Security;
 use crate::client::network_file::IdentityFiles;
-use crate::load::{Action, Endpoint, Fault, Observer, Pace, Phase, Plan, Summary, Target, To, Victim, runs};
+use crate::load::{
+    Action, Endpoint, Fault, Observer, Pace, Phase, Plan, Summary, Sweep, SweepPlan, Target, To, Victim,
+    page, runs, smallest_size, sweep,
+};
 
 /// Arguments of `sbft load`.
 #[derive(Debug, clap::Args)]
@@ -21,6 +24,7 @@ Examples:
   sbft load --network network --in-flight 2000         throughput, closed loop
   sbft load --rate 500 --kill-primary-at 5s            how long commits stall when the primary dies
   sbft load --in-flight 2000 --to all --runs 5 --json  median of five runs, for programs
+  sbft load --sweep --html sweep.html                  throughput against latency, as a page
 
 Latency is from the time at which an envelope was to be sent to its delivered block. Envelopes are
 made before the run; those for which --memory has no room are made by one thread while it goes on.")]
@@ -48,11 +52,22 @@ pub(super) struct Args {
     tls_ca: Option<PathBuf>,
 
     /// Open loop: envelopes a second, at fixed times whatever becomes of them
-    #[arg(long, value_name = "N", conflicts_with = "in_flight")]
+    #[arg(long, value_name = "N", conflicts_with_all = ["in_flight", "sweep"])]
     rate: Option<f64>,
     /// Closed loop: envelopes on their way at any time
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", conflicts_with = "sweep")]
     in_flight: Option<u64>,
+    /// Measure at many rates from low to beyond saturation, with `size` for several sizes too
+    #[arg(long, value_name = "rate[,size]", num_args = 0..=1, default_missing_value = "rate",
+          value_delimiter = ',')]
+    sweep: Vec<Axis>,
+    /// The sweep's rates [default: 1% to 120% of what a closed loop reaches]
+    #[arg(long, value_name = "N,...", value_delimiter = ',', requires = "sweep")]
+    rates: Vec<f64>,
+    /// The sweep's sizes, bytes [default: --size; with `--sweep rate,size` 256, 1024 and 4096, or the
+    /// smallest possible]
+    #[arg(long, value_name = "BYTES,...", value_delimiter = ',', requires = "sweep")]
+    sizes: Vec<usize>,
     /// Size of each encoded envelope, bytes (with ECDSA within two)
     #[arg(long, value_name = "BYTES", default_value_t = 1024)]
     size: usize,
@@ -106,6 +121,16 @@ pub(super) struct Args {
     /// Print one JSON object instead of text
     #[arg(long)]
     json: bool,
+    /// Write a page with pictures to this file; it needs nothing else
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+}
+
+/// `--sweep`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Axis {
+    Rate,
+    Size,
 }
 
 /// `--to`.
@@ -138,26 +163,117 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     if !(1..=1_000).contains(&args.runs) {
         bail!("--runs {} is not between 1 and 1000", args.runs);
     }
+    // A page that cannot be written is better known before an hour of measuring.
+    if let Some(path) = &args.html {
+        write_page(path, "<!doctype html><title>sbft load</title><p>The measurement is not over yet.</p>\n")?;
+    }
     let mut target = target(&args)?;
+    if !args.sweep.is_empty() {
+        return block_on(sweep_over(&args, plan, &mut target));
+    }
     block_on(async {
         let progress = Progress::new(&plan);
         let outcome = runs(&mut target, &plan, args.runs, &progress).await;
         progress.0.finish_and_clear();
         let summary = Summary::of(outcome?);
+        if let Some(path) = &args.html {
+            write_page(path, &page::of_runs(&summary, &command_line()))?;
+        }
         if args.json {
             say(serde_json::to_string_pretty(&summary).context("the report cannot be printed")?)?;
         } else {
             print(&summary)?;
         }
-        Ok(if summary.median.ordered_twice == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        Ok(exit_code(summary.median.ordered_twice == 0))
     })
+}
+
+fn exit_code(good: bool) -> ExitCode {
+    if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+async fn sweep_over(args: &Args, plan: Plan, target: &mut Target) -> anyhow::Result<ExitCode> {
+    let sizes = match (args.sizes.is_empty(), args.sweep.contains(&Axis::Size)) {
+        (false, _) => args.sizes.clone(),
+        (true, false) => vec![args.size],
+        (true, true) => grid(target, &plan).await?,
+    };
+    let progress = Progress::new(&plan);
+    let asked = SweepPlan { plan, sizes, rates: args.rates.clone(), runs: args.runs };
+    let outcome = sweep(target, &asked, &progress).await;
+    progress.0.finish_and_clear();
+    let found = outcome?;
+    if let Some(path) = &args.html {
+        write_page(path, &page::of_sweep(&found, &command_line()))?;
+    }
+    if args.json {
+        say(serde_json::to_string_pretty(&found).context("the report cannot be printed")?)?;
+    } else {
+        print_sweep(&found)?;
+    }
+    Ok(exit_code(found.steps.iter().all(|step| step.report.ordered_twice == 0)))
+}
+
+/// 256, 1024 and 4096 bytes; the smallest possible instead of those that are too small.
+async fn grid(target: &Target, plan: &Plan) -> anyhow::Result<Vec<usize>> {
+    let smallest = smallest_size(target, plan).await?;
+    let mut sizes: Vec<usize> = [256, 1024, 4096].into_iter().map(|size: usize| size.max(smallest)).collect();
+    sizes.dedup();
+    Ok(sizes)
+}
+
+fn write_page(path: &Path, text: &str) -> anyhow::Result<()> {
+    std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// How this program was called, to stand on the page.
+fn command_line() -> String {
+    let program = "sbft".to_owned();
+    let arguments = std::env::args().skip(1);
+    std::iter::once(program).chain(arguments).collect::<Vec<_>>().join(" ")
+}
+
+fn print_sweep(sweep: &Sweep) -> anyhow::Result<()> {
+    say(format_args!(
+        "{:>7}  {:>9}  {:>11}  {:>8}  {:>8}  {:>8}  {:>8}  {:>8}  {:>7}  {:>6}",
+        "bytes", "offered/s", "committed/s", "p50 ms", "p99", "p99.9", "max", "gap ms", "CPU us", "errors"
+    ))?;
+    for step in &sweep.steps {
+        let report = &step.report;
+        say(format_args!(
+            "{:>7}  {:>9.0}  {:>11.0}  {:>8.2}  {:>8.2}  {:>8.2}  {:>8.2}  {:>8.0}  {:>7.1}  {:>6}",
+            step.size,
+            step.offered,
+            report.committed_per_s,
+            report.latency_ms.p50,
+            report.latency_ms.p99,
+            report.latency_ms.p999,
+            report.latency_ms.max,
+            report.longest_gap_ms,
+            report.cpu_us_per_envelope,
+            report.errors
+        ))?;
+    }
+    let noisy = sweep
+        .steps
+        .iter()
+        .filter(|step| step.report.machine.other_cpus > 0.1 || step.report.machine.steal_cpus > 0.1);
+    match noisy.count() {
+        0 => Ok(()),
+        count => say(format_args!(
+            "warning: the machine was not quiet in {count} of {} measurements",
+            sweep.steps.len()
+        )),
+    }
 }
 
 fn plan(args: &Args) -> anyhow::Result<Plan> {
     let pace = match (args.rate, args.in_flight) {
         (Some(per_second), None) => Pace::Open { per_second },
         (None, Some(in_flight)) => Pace::Closed { in_flight },
-        _ => bail!("say how much: --rate N (open loop) or --in-flight N (closed loop)"),
+        // A sweep sets the pace of each of its measurements.
+        (None, None) if !args.sweep.is_empty() => Pace::Open { per_second: 1.0 },
+        _ => bail!("say how much: --rate N (open loop), --in-flight N (closed loop) or --sweep"),
     };
     let to = match (args.to, args.replica) {
         (Spread::One, id) => To::One(id.unwrap_or(1)),
@@ -326,35 +442,8 @@ fn print(summary: &Summary) -> anyhow::Result<()> {
     for (answer, count) in &report.refused {
         say(format_args!("refused {count} times: {answer}"))?;
     }
-    for warning in warnings(summary) {
-        say(warning)?;
+    for doubt in report.doubts() {
+        say(doubt)?;
     }
     Ok(())
-}
-
-/// What makes the figures doubtful.
-fn warnings(summary: &Summary) -> Vec<String> {
-    let report = &summary.median;
-    let mut warnings = Vec::new();
-    let machine = &report.machine;
-    if machine.other_cpus > 0.1 || machine.steal_cpus > 0.1 {
-        warnings.push(format!(
-            "warning: the machine was not quiet: {:.1} of {} CPUs went elsewhere, {:.1} to the hypervisor",
-            machine.other_cpus, report.settings.cpus, machine.steal_cpus
-        ));
-    }
-    if !report.settings.optimized {
-        warnings.push("warning: not an optimised build; use cargo build --release to measure".to_owned());
-    }
-    if report.client.latest_ms > 50.0 {
-        warnings.push(format!(
-            "warning: the generator fell {:.0} ms behind its schedule{}",
-            report.client.latest_ms,
-            if report.client.held_back { ", because replicas took envelopes too slowly" } else { "" }
-        ));
-    }
-    if report.ordered_twice > 0 {
-        warnings.push(format!("error: {} envelopes are in the chain twice", report.ordered_twice));
-    }
-    warnings
 }

@@ -11,12 +11,14 @@ mod lane;
 mod marker;
 mod mint;
 mod pace;
+pub mod page;
 mod plan;
 mod process;
 mod record;
 mod report;
 mod run;
 mod series;
+mod sweep;
 mod target;
 mod watch;
 
@@ -25,8 +27,9 @@ pub use plan::{Pace, Plan, To};
 pub use report::{
     BlockLimits, Client, FaultReport, Latency, MachineReport, Range, Report, Sample, Settings, Summary,
 };
-pub use run::{Observer, Phase, Silent, run, runs};
+pub use run::{Observer, Phase, Silent, run, runs, smallest_size};
 pub use series::{Point, Series};
+pub use sweep::{Step, Sweep, SweepPlan, sweep};
 pub use target::{Endpoint, Target};
 
 use crate::client::envelope::MakeError;

@@ -230,8 +230,10 @@ impl Record {
     pub(super) fn findings(&self) -> Findings {
         let now = self.now();
         let mut state = self.lock();
-        if state.flight.outstanding() > 0 || state.flight.seen() == 0 {
-            // Nothing came any more: the gap that is open at the end counts as far as it went.
+        // Something was sent after the last delivery and never came: that gap is still open, and
+        // counts as far as it went. What others overtook was lost, which is no gap.
+        let last = state.gaps.last.unwrap_or(0);
+        if state.flight.unseen_in(last..u64::MAX) > 0 {
             state.gaps.delivery(now, &self.window);
         }
         Findings {

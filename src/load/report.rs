@@ -64,6 +64,40 @@ pub struct Report {
     pub samples: Vec<Sample>,
 }
 
+impl Report {
+    /// What makes the figures doubtful, for people; empty for a good run.
+    pub fn doubts(&self) -> Vec<String> {
+        let mut doubts = Vec::new();
+        let machine = &self.machine;
+        if machine.other_cpus > 0.1 || machine.steal_cpus > 0.1 {
+            doubts.push(format!(
+                "warning: the machine was not quiet: {:.1} of {} CPUs went to other programs, {:.1} to the hypervisor",
+                machine.other_cpus, self.settings.cpus, machine.steal_cpus
+            ));
+        }
+        if !self.settings.optimized {
+            doubts.push("warning: not an optimised build; use cargo build --release to measure".to_owned());
+        }
+        if self.client.latest_ms > 50.0 {
+            doubts.push(format!(
+                "warning: the generator fell {:.0} ms behind its schedule{}",
+                self.client.latest_ms,
+                if self.client.held_back { ", because replicas took envelopes too slowly" } else { "" }
+            ));
+        }
+        if self.errors > 0 {
+            doubts.push(format!(
+                "warning: {} envelopes were due and did not come; the latencies are those of the others",
+                self.errors
+            ));
+        }
+        if self.ordered_twice > 0 {
+            doubts.push(format!("error: {} envelopes are in the chain twice", self.ordered_twice));
+        }
+        doubts
+    }
+}
+
 /// Percentiles, ms.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Latency {

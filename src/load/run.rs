@@ -113,6 +113,26 @@ pub async fn runs(
     Ok(reports)
 }
 
+/// The smallest envelope that this load can have with the network's identities, bytes.
+///
+/// # Errors
+/// When no replica can be reached or an identity cannot be used.
+pub async fn smallest_size(target: &Target, plan: &Plan) -> Result<usize, LoadError> {
+    let signed = match plan.signed {
+        Some(signed) => signed,
+        None => checks_signatures(&target.config(&target.reader()?).await?),
+    };
+    // Certificates differ in length: each client's smallest is asked for until all are content.
+    let mut size = 0;
+    loop {
+        match target.templates(plan.clients, size, signed) {
+            Err(LoadError::Size { smallest, .. }) if smallest > size => size = smallest,
+            Err(error) => return Err(error),
+            Ok(_) => return Ok(size),
+        }
+    }
+}
+
 async fn one(
     target: &mut Target,
     plan: &Plan,
