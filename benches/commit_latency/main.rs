@@ -74,6 +74,11 @@ impl Scale {
         Self { open, closed, supply: 60_000, rounds: ROUNDS, short: false }
     }
 
+    /// The points of an axis; its first alone in the short mode.
+    fn points<T, const N: usize>(&self, points: [T; N]) -> impl Iterator<Item = T> + use<T, N> {
+        points.into_iter().take(if self.short { 1 } else { N })
+    }
+
     fn envelopes(&self, rate: f64) -> usize {
         (self.open.as_secs_f64() * rate).ceil().max(5.0) as usize
     }
@@ -298,7 +303,7 @@ async fn sizes(recorded: &Recorded, scale: Scale) {
     network.stop_and_verify(&[]).await;
     heading("size");
     let mut measured = Vec::new();
-    for size in [256, SIZE, 4096] {
+    for size in scale.points([256, SIZE, 4096]) {
         let size = size.max(least);
         if !measured.contains(&size) {
             point(recorded, scale, MIDDLE, size, &format!("{size} B")).await;
@@ -306,15 +311,14 @@ async fn sizes(recorded: &Recorded, scale: Scale) {
         }
     }
     println!(
-        "  (256 B cannot be had: an envelope carries its creator's certificate and two signatures' worth of headers, \
-         so that the smallest here has {least} B)"
+        "  (256 B cannot be had: an envelope carries its creator's certificate, so that the smallest here has {least} B)"
     );
 }
 
 async fn limits(recorded: &Recorded, scale: Scale) {
     println!("\nenvelopes per block, at most; to all in turn");
     heading("limit");
-    for limit in [1, 10, 100, 500] {
+    for limit in scale.points([1, 10, 100, 500]) {
         point(recorded, scale, Spec { limit, ..MIDDLE }, SIZE, &format!("limit {limit}")).await;
     }
 }
@@ -322,7 +326,7 @@ async fn limits(recorded: &Recorded, scale: Scale) {
 async fn replicas(recorded: &Recorded, scale: Scale) {
     println!("\nreplicas; to all in turn");
     heading("replicas");
-    for n in [4, 7, 10] {
+    for n in scale.points([4, 7, 10]) {
         point(recorded, scale, Spec { n, ..MIDDLE }, SIZE, &format!("n {n}")).await;
     }
 }
