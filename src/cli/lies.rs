@@ -74,6 +74,21 @@ pub(super) fn begin(_: Vec<Lie>, _: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Whatever is given to a command that this build does not have.
+#[cfg(not(feature = "liar"))]
+#[derive(Debug, clap::Args)]
+pub(super) struct Refused {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
+    _arguments: Vec<String>,
+}
+
+/// Says why, and gives the exit status of wrong usage.
+#[cfg(not(feature = "liar"))]
+pub(super) fn refuse() -> std::process::ExitCode {
+    eprintln!("sbft: {HONEST}");
+    std::process::ExitCode::from(2)
+}
+
 /// A replica of a network that lies.
 #[derive(Clone, Debug)]
 pub(super) struct Liar {

@@ -10,6 +10,8 @@ mod lies;
 mod load;
 mod network;
 mod node;
+#[cfg(feature = "liar")]
+mod robustness;
 mod status;
 mod submit;
 mod verify;
@@ -64,6 +66,13 @@ enum Command {
     Status(status::Args),
     /// Check a ledger or block files, offline
     Verify(verify::Args),
+    /// Measure a network under attack by one of its replicas or clients
+    #[cfg(feature = "liar")]
+    Robustness(robustness::Args),
+    /// Measure a network under attack; only in builds with the feature `liar`
+    #[cfg(not(feature = "liar"))]
+    #[command(hide = true)]
+    Robustness(lies::Refused),
 }
 
 /// Runs the program with the process's own arguments.
@@ -81,6 +90,10 @@ pub fn main() -> ExitCode {
         Command::Deliver(args) => deliver::run(args),
         Command::Status(args) => status::run(args),
         Command::Verify(args) => verify::run(args),
+        #[cfg(feature = "liar")]
+        Command::Robustness(args) => robustness::run(args),
+        #[cfg(not(feature = "liar"))]
+        Command::Robustness(_) => Ok(lies::refuse()),
     };
     outcome.unwrap_or_else(|error| {
         if error.is::<OutputClosed>() {

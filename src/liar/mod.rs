@@ -78,7 +78,7 @@ impl Lie {
             Self::Silent => "silent",
             Self::SilentPrimary => "silent-primary",
             Self::SlowPrimary(_) => "slow-primary",
-            Self::CrawlingPrimary(_) => "crawling-primary",
+            Self::CrawlingPrimary(_) => "crawl",
             Self::EquivocateHalves => "equivocate-halves",
             Self::WithholdPrepare => "withhold-prepare",
             Self::WithholdCommit => "withhold-commit",

@@ -61,7 +61,7 @@ fn under_a_slow_primary_all_is_ordered() {
 
 #[test]
 fn under_a_primary_that_proposes_one_envelope_at_a_time_all_is_ordered() {
-    ordered_all_the_same(1, &["crawling-primary:10ms"]);
+    ordered_all_the_same(1, &["crawl:10ms"]);
 }
 
 #[test]
@@ -87,4 +87,43 @@ fn a_liar_that_is_no_replica_is_refused() {
     let output = Network::command_alone(&["network", "--liar", "1=polite"]);
     let text = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.code() == Some(2) && text.contains("there is no lie \"polite\""), "{text}");
+}
+
+/// The instrument itself: a row is measured next to the fault-free one, and its attack acted.
+#[test]
+fn a_row_of_the_robustness_table_is_one_command() {
+    let _turn = super::network::turn();
+    let base = super::network::free_ports().to_string();
+    let output = Network::command_alone(&[
+        "robustness",
+        "--only",
+        "withheld-votes",
+        "--json",
+        "--before=1",
+        "--seconds=3",
+        "--rate=50",
+        "--in-flight=20",
+        "--clients=2",
+        "--base-port",
+        &base,
+    ]);
+    let (text, said) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{text}\n{said}");
+    let found: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let rows = found["rows"].as_array().unwrap();
+    assert_eq!(rows.len(), 2);
+    for row in rows {
+        for pace in ["open", "closed"] {
+            let measured = &row[pace]["measured"];
+            assert!(measured["committed_per_s"].as_f64().unwrap() > 0.0, "{text}");
+            assert!(measured["p99_ms"].as_f64().unwrap() > 0.0, "{text}");
+            let attacks = row["row"] != "fault-free";
+            assert_eq!(measured["acted"].as_u64().unwrap() > 0, attacks, "{text}");
+        }
+        assert!(row["ratio"].as_f64().unwrap() > 0.0, "{text}");
+    }
+
+    let output = Network::command_alone(&["robustness", "--only", "kindness"]);
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && text.contains("no row \"kindness\""), "{text}");
 }

@@ -19,6 +19,11 @@ static TURN: Mutex<()> = Mutex::new(());
 
 const SBFT: &str = env!("CARGO_BIN_EXE_sbft");
 
+/// Waits until no other test has a network.
+pub(crate) fn turn() -> MutexGuard<'static, ()> {
+    TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
 pub(crate) struct Network {
     supervisor: Child,
     /// Replicas that the test started itself after killing them.
@@ -31,7 +36,7 @@ pub(crate) struct Network {
 impl Network {
     /// Starts `sbft network` with these further arguments and waits until it is ready.
     pub(crate) fn start(arguments: &[&str]) -> Self {
-        let turn = TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let turn = turn();
         let dir = tempfile::tempdir().unwrap();
         let base = free_ports();
         let supervisor = Command::new(SBFT)
@@ -263,7 +268,7 @@ fn read(path: &Path) -> String {
 }
 
 /// A base port with room for ten replicas.
-fn free_ports() -> u16 {
+pub(crate) fn free_ports() -> u16 {
     let mut seed = std::process::id();
     for _ in 0..200 {
         seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);

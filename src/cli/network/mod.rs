@@ -6,6 +6,8 @@
 mod directory;
 mod load;
 mod process;
+#[cfg(feature = "liar")]
+pub(super) mod running;
 mod watch;
 
 use std::path::{Path, PathBuf};
