@@ -58,7 +58,7 @@ impl Sweep {
 /// Makes all measurements. A rate at which nothing commits ends the rates of its size.
 ///
 /// # Errors
-/// As [`super::run`].
+/// As [`super::run()`].
 pub async fn sweep(
     target: &mut Target,
     plan: &SweepPlan,

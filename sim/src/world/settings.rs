@@ -32,7 +32,7 @@ pub struct Settings {
     pub validate: (Duration, Duration),
     /// Shortest and longest time that a crashed replica stays down.
     pub restart: (Duration, Duration),
-    /// How often an output of a replica is the one it crashes at, until [`World::heal`].
+    /// How often an output of a replica is the one it crashes at, until [`World::heal`](super::World::heal).
     pub crash_rate: f64,
     /// How often a replica compacts its log after a block was synced.
     pub compact_rate: f64,
