@@ -82,7 +82,12 @@ pub(super) async fn serve(
         let (batch, end) = gather(&shared, first, &mut requests);
         let mut judged = VecDeque::from(judge_all(&shared, batch).await);
         while let Some(first) = judged.pop_front() {
-            let run = run_of(first, &mut judged);
+            // No more are handed over than there is room for answers: it bounds what waits for its commit.
+            // Only this task sends, so the room that there is now stays.
+            if answers.reserve().await.is_err() {
+                return;
+            }
+            let run = run_of(first, &mut judged, answers.capacity().max(1));
             let labels: Vec<_> =
                 run.iter().map(|judged| ((judged.channel.clone(), judged.kind), judged.took)).collect();
             let began = Instant::now();
@@ -220,10 +225,11 @@ fn no_channel() -> Rejection {
     Rejection::new(Status::BadRequest, "channel does not exist")
 }
 
-/// `first` and those of `rest` that follow it to the same chain.
-fn run_of(first: Judged, rest: &mut VecDeque<Judged>) -> Vec<Judged> {
+/// `first` and those of `rest` that follow it to the same chain, at most so many.
+fn run_of(first: Judged, rest: &mut VecDeque<Judged>, most: usize) -> Vec<Judged> {
     let mut run = vec![first];
-    while let Some(next) = rest.front()
+    while run.len() < most
+        && let Some(next) = rest.front()
         && next.goes_with(&run[0])
     {
         run.extend(rest.pop_front());
