@@ -171,6 +171,7 @@ impl World {
         if state.tick.is_none_or(|tick| at < tick) {
             let incarnation = state.incarnation;
             self.bodies[body].tick = Some(at);
+            self.ticks += 1;
             self.schedule_at(at, Event::Tick { body, incarnation });
         }
     }

@@ -288,6 +288,15 @@ fn envelopes_that_clients_submit_later_are_no_storm() {
     assert_eq!(stopped.code, Some(0), "{}", stopped.out);
 }
 
+#[test]
+fn ticks_that_nobody_waits_for_any_more_are_no_storm() {
+    let test = "busy";
+    // Each block makes a later tick useless; 20,000 of them lay in the queue after nine seconds.
+    file(test, "busy.toml", "[workload]\nrate = \"2000/s\"\nuntil = \"10s\"\n[run]\nchaos = \"1s\"\n");
+    let ran = call(test, &["run", "busy.toml"]);
+    assert_eq!(ran.code, Some(0), "{}", ran.out);
+}
+
 fn json(test: &str, arguments: &[&str]) -> Value {
     let ended = call(test, arguments);
     assert_eq!(ended.code, Some(0), "{arguments:?}: {}", ended.err);
