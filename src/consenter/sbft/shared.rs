@@ -79,10 +79,13 @@ impl Settled {
     /// the way, and saves the checking of a signature, which is much of what a small block costs.
     pub(super) fn makes_surplus(&self, message: &Message) -> bool {
         match message {
+            // Not where it is committed: a later view may propose the block again, for those who lack it,
+            // and then the core needs the prepares of that view, and no status would bring them back.
             Message::Prepare(prepare) => {
                 let PrepareVote { view, number, .. } = prepare.vote;
-                number <= self.committed || view == self.view && number <= self.prepared
+                view == self.view && self.committed < number && number <= self.prepared
             }
+            // The core takes none there.
             Message::Commit(commit) => commit.vote.header.number <= self.committed,
             _ => false,
         }
@@ -261,7 +264,8 @@ mod tests {
             (prepare(2, 7), false),
             (prepare(3, 5), false), // of the next view, where nothing is prepared yet
             (prepare(1, 5), false),
-            (prepare(9, 4), true),
+            (prepare(2, 4), false), // committed, and perhaps proposed again in this view
+            (prepare(9, 4), false),
             (commit(2, 4), true),
             (commit(2, 5), false),
         ] {
