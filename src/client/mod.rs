@@ -11,4 +11,5 @@ pub mod follow;
 pub mod network_file;
 pub mod operations;
 pub mod raw;
+pub mod replica_process;
 pub mod submission;

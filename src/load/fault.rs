@@ -3,17 +3,15 @@
 //! Only processes that the network's own file names are touched, and only if they are what it
 //! says: an sbft node with this replica's configuration.
 
-use std::fs::OpenOptions;
 use std::path::PathBuf;
-use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
-use tokio::process::{Child, Command};
+use tokio::process::Child;
 
 use super::LoadError;
 use super::target::{Endpoint, Target};
-use crate::client::operations;
+use crate::client::{operations, replica_process};
 
 /// Longest wait for a replica that was started again.
 const READY: Duration = Duration::from_secs(60);
@@ -138,27 +136,10 @@ impl Injector {
         if verified(target.replica(killed.id)?).is_ok() {
             return Ok(());
         }
-        let failed = |what: &str, error: std::io::Error| {
-            LoadError::Fault(format!("replica {} cannot be started again: {what}: {error}", killed.id))
-        };
-        let log = OpenOptions::new()
-            .append(true)
-            .create(true)
-            .open(killed.dir.join("node.log"))
-            .map_err(|error| failed("its log", error))?;
-        let errors = log.try_clone().map_err(|error| failed("its log", error))?;
-        let child = Command::new(&killed.program)
-            .arg("node")
-            .arg("--config")
-            .arg(killed.dir.join("node.toml"))
-            .arg("--until-stdin-ends")
-            .stdin(Stdio::piped())
-            .stdout(log)
-            .stderr(errors)
-            .process_group(0)
-            .kill_on_drop(true)
-            .spawn()
-            .map_err(|error| failed(&killed.program.display().to_string(), error))?;
+        let child =
+            replica_process::start(&killed.program, &killed.dir, &[] as &[&str]).map_err(|error| {
+                LoadError::Fault(format!("replica {} cannot be started again: {error}", killed.id))
+            })?;
         if let Some(replica) = target.replicas.iter_mut().find(|replica| replica.id == killed.id) {
             replica.pid = child.id();
         }

@@ -1,17 +1,18 @@
 //! The replicas' processes: start, notice deaths, start again, stop.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::Path;
-use std::process::{ExitStatus, Stdio};
+use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use rustix::process::{Pid, Signal, kill_process};
-use tokio::process::{Child, ChildStdin, Command};
+use tokio::process::{Child, ChildStdin};
 
 use crate::cli::lies::Liar;
 use crate::client::network_file::{NetworkFile, ReplicaEntry};
+use crate::client::replica_process;
 
 /// How long a replica may take to stop before it is killed.
 const STOP: Duration = Duration::from_secs(10);
@@ -163,28 +164,8 @@ async fn sleep_until(at: Option<Instant>) {
 
 fn spawn(entry: &ReplicaEntry, arguments: &[String]) -> anyhow::Result<Child> {
     let program = std::env::current_exe().context("cannot find this program's own file")?;
-    let log_path = entry.dir.join("node.log");
-    let log: File = OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(&log_path)
-        .with_context(|| format!("cannot open {}", log_path.display()))?;
-    let errors = log.try_clone().with_context(|| format!("cannot open {}", log_path.display()))?;
-    Command::new(&program)
-        .arg("node")
-        .arg("--config")
-        .arg(entry.dir.join("node.toml"))
-        // The replica stops when its standard input ends, so none outlives this process.
-        .arg("--until-stdin-ends")
-        .args(arguments)
-        .stdin(Stdio::piped())
-        .stdout(log)
-        .stderr(errors)
-        // Ctrl-C is for this process, which stops the replicas in its own time.
-        .process_group(0)
-        .kill_on_drop(true)
-        .spawn()
-        .with_context(|| format!("cannot start replica {} ({})", entry.id, program.display()))
+    replica_process::start(&program, &entry.dir, arguments)
+        .with_context(|| format!("cannot start replica {}", entry.id))
 }
 
 fn obituary(entry: &ReplicaEntry, status: ExitStatus, restart: bool) -> String {
