@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sbft::pbft::{Input, Output};
 use sbft::types::Time;
@@ -14,6 +14,7 @@ use sbft::types::Time;
 use crate::draw::Purpose;
 use crate::network::Packet;
 use crate::plan::{CrashAt, Moment};
+use crate::scale::meter;
 use crate::trace::{self, What};
 use crate::world::{Event, Promise, World};
 
@@ -45,10 +46,14 @@ impl World {
             let now = self.bodies[body].local(self.now);
             let lies = self.bodies[body].lies();
             let Some(mut core) = self.bodies[body].core.take() else { break };
+            let begun = self.meter.as_ref().map(|_| (meter::kind_of_input(&input), Instant::now()));
             if guarded(lies, || core.step(now, input, &mut outputs)).is_none() {
                 outputs = Vec::new();
                 self.kill_liar(body);
                 break;
+            }
+            if let (Some(meter), Some((kind, begun))) = (&mut self.meter, begun) {
+                meter.add(kind, 1, begun);
             }
             let verdict = self.checks.stepped(body, &self.bodies[body], &core, &outputs);
             self.bodies[body].core = Some(core);
@@ -95,6 +100,9 @@ impl World {
                 });
                 let verdict = self.checks.persisted(&self.bodies[body], &record);
                 self.fail(verdict);
+                if let Some(machine) = &mut self.machine {
+                    machine.record(body, &record);
+                }
                 self.bodies[body].log.append(record);
             }
             Output::Broadcast(unsigned) => self.promise(body, Promise::Broadcast(unsigned)),

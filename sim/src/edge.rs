@@ -3,7 +3,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sbft::intake::IntakeInput;
 use sbft::pbft::Input;
@@ -173,7 +173,11 @@ impl World {
                     kept.push(Parcel { ticket: Ticket::SURE, ..parcel });
                     break;
                 }
-                self.schedule(leg.takes + extra, Event::Deliver(parcel));
+                if self.machine.is_some() {
+                    self.send_work(parcel, leg.takes + extra);
+                } else {
+                    self.schedule(leg.takes + extra, Event::Deliver(parcel));
+                }
             }
         }
     }
@@ -295,6 +299,9 @@ impl World {
     }
 
     pub(crate) fn begin_check(&mut self, body: usize, from: Place, candidate: Arc<Candidate>) {
+        if self.machine.is_some() {
+            return self.check_work(body, from, candidate);
+        }
         let (low, high) = self.settings.validate;
         let key = [body as u64, crate::network::short(&candidate.digest)];
         let delay = self.draws.duration(Purpose::Validate, &key, low, high);
@@ -316,7 +323,11 @@ impl World {
                 if from == candidate.origin && from != state.place && state.is_up() {
                     let now = state.local(self.now);
                     let seen = IntakeInput::Seen(verified.get().clone());
+                    let begun = self.meter.as_ref().map(|_| Instant::now());
                     state.intake.step(now, seen, &mut state.intake_outputs);
+                    if let (Some(meter), Some(begun)) = (&mut self.meter, begun) {
+                        meter.add("intake:seen", verified.get().envelopes.len(), begun);
+                    }
                 }
                 Input::Candidate { from, candidate: verified, config_sequence }
             }

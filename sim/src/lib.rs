@@ -26,6 +26,7 @@ pub mod plants;
 mod queue;
 mod real;
 pub mod report;
+pub mod scale;
 pub mod scenario;
 pub mod schedule;
 pub mod script;

@@ -153,7 +153,12 @@ impl World {
             | Event::Tick { body, .. }
             | Event::Wake { body }
             | Event::Link { body, .. } => *body,
-            Event::Turn { .. } | Event::Drift { .. } | Event::Resume { .. } | Event::Fault(_) => {
+            Event::Turn { .. }
+            | Event::Drift { .. }
+            | Event::Resume { .. }
+            | Event::Fault(_)
+            | Event::Slice(_)
+            | Event::Then(_) => {
                 return Some(event);
             }
         };

@@ -21,6 +21,8 @@ use crate::network::Network;
 use crate::plan::CrashAt;
 use crate::queue::Queue;
 use crate::real::RealKeys;
+use crate::scale::meter::Meter;
+use crate::scale::{Machine, Task};
 use crate::signing::Keys;
 use crate::trace::{Trace, What};
 use crate::violation::Violation;
@@ -91,6 +93,10 @@ pub struct World {
     pub(crate) input_buffer: VecDeque<Caused>,
     /// Counts abstract states, if anybody wants to know.
     pub(crate) coverage: Option<Coverage>,
+    /// The machines that everything takes time on; none where work takes none.
+    pub(crate) machine: Option<Box<Machine>>,
+    /// Measures how long steps really take, if anybody wants to know.
+    pub(crate) meter: Option<Box<Meter>>,
     /// Events carried out.
     pub events: u64,
 }
@@ -151,6 +157,8 @@ impl World {
             output_buffer: Vec::new(),
             input_buffer: VecDeque::new(),
             coverage: None,
+            machine: None,
+            meter: None,
             events: 0,
             bodies,
             settings,
@@ -264,7 +272,12 @@ impl World {
     fn fail_if_stormy(&mut self, next: Time) {
         // What clients will submit one day is the scenario's own, however much it is; and ticks that
         // nobody waits for any more say nothing about what replicas send.
-        let in_flight = self.queue.len().saturating_sub(self.to_submit + self.ticks);
+        // With machines most of the queue is work that waits for a processor or a card.
+        let in_flight = if self.machine.is_some() {
+            0
+        } else {
+            self.queue.len().saturating_sub(self.to_submit + self.ticks)
+        };
         let verdict = self.checks.time_passes(self.now, next, in_flight);
         self.fail(verdict);
     }
@@ -272,7 +285,10 @@ impl World {
     pub(crate) fn dispatch(&mut self, event: Event) {
         let Some(event) = self.unless_paused(event) else { return };
         match event {
+            Event::Deliver(parcel) if self.machine.is_some() => self.arrive_work(parcel),
             Event::Deliver(parcel) => self.receive(parcel),
+            Event::Slice(slot) => self.slice_over(slot),
+            Event::Then(task) => self.then(task),
             Event::Checked { body, incarnation, from, candidate, cause } => {
                 self.trace.cause = cause;
                 if self.bodies[body].incarnation == incarnation {
@@ -346,6 +362,9 @@ impl World {
         }
         let verdict = self.checks.ticked(body, self.now);
         self.fail(verdict);
+        if self.machine.is_some() {
+            self.tick_work(body);
+        }
         self.trace.cause = self.trace.event_from(0, self.now, Some(body), || What::Timer);
         if core_due { self.feed(body, Input::Tick) } else { self.settle(body) }
     }

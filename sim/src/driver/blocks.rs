@@ -1,6 +1,7 @@
 //! Committed blocks: appended, synced, and the log compacted behind them.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use sbft::intake::IntakeInput;
 use sbft::pbft::Input;
@@ -18,12 +19,20 @@ impl World {
         let state = &mut self.bodies[body];
         let now = state.local(self.now);
         let committed = IntakeInput::Committed(block.clone());
+        let begun = self.meter.as_ref().map(|_| Instant::now());
         state.intake.step(now, committed, &mut state.intake_outputs);
+        if let (Some(meter), Some(begun)) = (&mut self.meter, begun) {
+            meter.add("intake:committed", block.data.len(), begun);
+        }
+        let for_the_machine = self.machine.is_some().then(|| block.clone());
         if let Err(error) = state.store.append(block) {
             return self.stop(body, error.to_string());
         }
         if !state.block_sync_running {
             self.begin_block_sync(body);
+        }
+        if let Some(block) = for_the_machine {
+            self.block_work(body, block);
         }
     }
 
@@ -33,6 +42,9 @@ impl World {
         state.block_sync_running = true;
         let number = state.store.last();
         let incarnation = state.incarnation;
+        if self.machine.is_some() {
+            return self.block_sync_work(body, incarnation, number);
+        }
         let key = [body as u64, u64::from(incarnation), number.0];
         let delay = self.draws.duration(Purpose::BlockSync, &key, low, high) + self.slow_disk(body);
         self.schedule(delay, Event::BlockSyncDone { body, incarnation, number });

@@ -2,10 +2,12 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Instant;
 
 use sbft::consenter::sbft::rules;
 use sbft::intake::{Batch, IntakeInput, IntakeOutput};
 use sbft::pbft::Input;
+use sbft::types::Candidate;
 use sbft::wire;
 
 use super::Caused;
@@ -27,7 +29,11 @@ impl World {
             && let Some((index, envelope)) = state.stalled.pop_front()
         {
             let id = envelope.id;
+            let begun = self.meter.as_ref().map(|_| Instant::now());
             state.intake.step(now, IntakeInput::Envelopes(vec![envelope]), &mut state.intake_outputs);
+            if let (Some(meter), Some(begun)) = (&mut self.meter, begun) {
+                meter.add("intake:envelope", 1, begun);
+            }
             if state.intake_outputs.contains(&IntakeOutput::Accepted(id)) {
                 self.checks.accepted(state.place, state.incarnation, index, &id);
             }
@@ -125,9 +131,28 @@ impl World {
                 return None;
             }
         };
+        if self.machine.is_some() {
+            self.encode_work(body, candidate, batch.config_sequence);
+            return None;
+        }
+        Some(self.hand_out(body, candidate, batch.config_sequence))
+    }
+
+    /// Sends an own candidate to all others, and gives it to the core.
+    pub(crate) fn send_own(&mut self, body: usize, candidate: Arc<Candidate>, config_sequence: u64) {
+        let own = self.hand_out(body, candidate, config_sequence);
+        let mut inputs = std::mem::take(&mut self.input_buffer);
+        self.settle_intake(body, &mut inputs);
+        inputs.push_front(own);
+        self.feed_all(body, inputs);
+    }
+
+    /// Sends an own candidate to all others; gives the input for the core.
+    fn hand_out(&mut self, body: usize, candidate: Arc<Candidate>, config_sequence: u64) -> Caused {
+        let place = self.bodies[body].place;
         let state = &mut self.bodies[body];
         let now = state.local(self.now);
-        let own = IntakeInput::Own { sequence, digest: candidate.digest };
+        let own = IntakeInput::Own { sequence: candidate.sequence, digest: candidate.digest };
         state.intake.step(now, own, &mut state.intake_outputs);
         let dealt_with = self.trace.cause;
         let cut = self.trace.event(self.now, Some(body), || What::cut(&candidate, &self.workload));
@@ -136,8 +161,7 @@ impl World {
             self.post(body, to, Packet::Candidate(candidate.clone()));
         }
         self.trace.cause = dealt_with;
-        let config_sequence = batch.config_sequence;
         let candidate = rules::vouch_known(candidate, config_sequence);
-        Some((cut, Input::Candidate { from: place, candidate, config_sequence }))
+        (cut, Input::Candidate { from: place, candidate, config_sequence })
     }
 }

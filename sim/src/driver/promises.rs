@@ -24,6 +24,9 @@ impl World {
             let parcel = Parcel { from: body, to: body, packet, sent: 0, ticket: Ticket::SURE };
             self.schedule(Duration::ZERO, Event::Deliver(parcel));
         }
+        if self.machine.is_some() {
+            self.sign_work(body, &promise);
+        }
         self.bodies[body].outbox.push_back((position, promise, self.trace.cause));
     }
 
@@ -44,6 +47,9 @@ impl World {
         let position = state.log.end();
         state.syncing = Some(position);
         let incarnation = state.incarnation;
+        if self.machine.is_some() {
+            return self.log_work(body, incarnation, position);
+        }
         let (low, high) = self.settings.sync;
         let key = [body as u64, u64::from(incarnation), position];
         let delay = self.draws.duration(Purpose::Sync, &key, low, high) + self.slow_disk(body);
@@ -56,10 +62,7 @@ impl World {
         if let Err(error) = self.bodies[body].log.sync(position) {
             return self.stop(body, error.to_string());
         }
-        let mut inputs = std::mem::take(&mut self.input_buffer);
-        if self.release(body, &mut inputs) {
-            self.feed_all(body, inputs);
-        }
+        self.release_and_feed(body);
         // The node compacts when it has dealt with all that came along with the news of a durable
         // block: more blocks may be committed by then, and not be durable.
         if self.bodies[body].is_up() && self.bodies[body].store.unsynced() > 0 {
@@ -70,11 +73,25 @@ impl World {
         }
     }
 
+    /// Lets out what may leave, and feeds what comes back of it.
+    pub(crate) fn release_and_feed(&mut self, body: usize) {
+        let mut inputs = std::mem::take(&mut self.input_buffer);
+        if self.release(body, &mut inputs) {
+            self.feed_all(body, inputs);
+        }
+    }
+
     /// Lets out every promise whose records are synced. False when the body died on the way.
     pub(super) fn release(&mut self, body: usize, inputs: &mut VecDeque<Caused>) -> bool {
         let dealt_with = self.trace.cause;
         let durable = self.bodies[body].log.durable();
         while self.bodies[body].outbox.front().is_some_and(|(position, ..)| *position <= durable) {
+            if let Some(machine) = &mut self.machine {
+                if !machine.may_leave(body) {
+                    break;
+                }
+                machine.leaves(body);
+            }
             if self.dies_here(body) {
                 return false;
             }
@@ -106,8 +123,12 @@ impl World {
                 let own = self
                     .trace
                     .event(self.now, Some(body), || What::Own { message: trace::about_own(&message, label) });
-                inputs
-                    .push_back((own, Input::Message { from: place, message: signing::own(message.clone()) }));
+                let message = signing::own(message.clone());
+                if self.machine.is_some() {
+                    self.own_work(body, message, own);
+                } else {
+                    inputs.push_back((own, Input::Message { from: place, message }));
+                }
             }
             self.say(body, message, own, &to);
             if let Some(when) = crash {

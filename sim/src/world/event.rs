@@ -8,6 +8,7 @@ use sbft::types::{Candidate, Number, Place};
 use super::Fault;
 use crate::draw::mix;
 use crate::network::{Packet, Ticket};
+use crate::scale::Task;
 
 /// A packet on its way from one body to another.
 #[derive(Clone, Debug)]
@@ -39,6 +40,10 @@ pub(crate) enum Event {
     Drift { body: usize, most: u32, every: Duration },
     Resume { body: usize, incarnation: u32 },
     Fault(Fault),
+    /// A processor's time slice is over; see [`crate::scale`].
+    Slice(usize),
+    /// What follows on work, a way or a sync of a machine.
+    Then(Task),
 }
 
 impl Event {
@@ -65,6 +70,8 @@ impl Event {
             Self::Turn { partition } => mix(9, *partition),
             Self::Drift { body, .. } => mix(10, *body as u64),
             Self::Resume { body, .. } => mix(11, *body as u64),
+            Self::Slice(slot) => mix(12, *slot as u64),
+            Self::Then(_) => 13,
         }
     }
 }
