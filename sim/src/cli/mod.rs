@@ -14,6 +14,7 @@ mod plants;
 mod progress;
 mod replay;
 mod run;
+mod scale;
 mod shrink;
 mod subject;
 mod swarm;
@@ -60,6 +61,8 @@ enum Command {
     Replay(replay::Replay),
     /// Runs a scenario file, or the schedule of one seed.
     Run(run::Run),
+    /// Predicts how the engine scales with n, from costs that were measured on this machine.
+    Scale(scale::Scale),
     /// Makes a failing run small: as few faults as possible, and the same check fails.
     Shrink(shrink::Shrink),
     /// Runs many random schedules and stops at the first that fails.
@@ -78,6 +81,7 @@ impl Command {
             Self::Plants(command) => command.run(),
             Self::Replay(command) => command.run(),
             Self::Run(command) => command.run(),
+            Self::Scale(command) => command.run(),
             Self::Shrink(command) => command.run(),
             Self::Swarm(command) => command.run(),
             Self::Twins(command) => command.run(),

@@ -1,31 +1,41 @@
 //! How long the steps of core and intake really take, by what is stepped. Reads a clock; decides nothing.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use sbft::pbft::Input;
 use sbft::pbft::message::Message;
 
-/// What was measured so far: how many, and how long in all.
+/// Samples kept of each kind.
+const KEPT: usize = 100_000;
+
+/// What was measured so far: how long each took, nanoseconds.
 #[derive(Debug, Default)]
 pub(crate) struct Meter {
-    sums: BTreeMap<&'static str, (u64, Duration)>,
+    samples: BTreeMap<&'static str, Vec<u64>>,
 }
 
 impl Meter {
     /// `count` steps of this kind took since `begun`.
     pub(crate) fn add(&mut self, kind: &'static str, count: usize, begun: Instant) {
-        let sum = self.sums.entry(kind).or_default();
-        sum.0 += count as u64;
-        sum.1 += begun.elapsed();
+        let nanos = begun.elapsed().as_nanos() as u64 / (count as u64).max(1);
+        let samples = self.samples.entry(kind).or_default();
+        if samples.len() < KEPT {
+            samples.push(nanos);
+        }
     }
 
-    /// Microseconds for each.
-    pub(super) fn means(&self) -> BTreeMap<String, f64> {
-        let mean = |(kind, (count, time)): (&&str, &(u64, Duration))| {
-            ((*kind).to_owned(), time.as_secs_f64() * 1e6 / (*count).max(1) as f64)
-        };
-        self.sums.iter().map(mean).collect()
+    /// Microseconds for each: the mean without the longest hundredth, in which the machine did something
+    /// else.
+    pub(super) fn means(mut self) -> BTreeMap<String, f64> {
+        let mut means = BTreeMap::new();
+        for (kind, samples) in &mut self.samples {
+            samples.sort_unstable();
+            let kept = samples.len().saturating_sub(samples.len().div_ceil(100)).max(1);
+            let sum: u64 = samples[..kept].iter().sum();
+            means.insert((*kind).to_owned(), sum as f64 / 1000.0 / kept as f64);
+        }
+        means
     }
 }
 

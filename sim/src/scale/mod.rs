@@ -5,15 +5,18 @@
 //! ways, [`machine`] puts work in front of everything that a replica does, [`clients`] are the load.
 //! A run is deterministic given its [`Costs`]. docs/scale.md has the model and what it leaves out.
 
+pub mod calibrate;
 mod clients;
 mod cores;
 mod costs;
 mod links;
 mod machine;
 pub(crate) mod meter;
+pub mod network;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use sbft::genesis::{BatchSpec, OptionsSpec};
@@ -31,6 +34,7 @@ use crate::violation::Violation;
 use crate::world::{Settings, World, default_config};
 use links::Links;
 use machine::Part;
+use meter::Meter;
 
 /// Whose processors are whose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -185,7 +189,22 @@ fn world(setup: &Setup) -> World {
 /// # Errors
 /// A check of the simulator that failed, or nothing that was committed.
 pub fn run(setup: &Setup, costs: &Costs) -> Result<Outcome, String> {
+    run_metered(setup, costs, None).map(|(outcome, _)| outcome)
+}
+
+/// Runs it and gives how long the steps of core and intake really took, microseconds by kind.
+fn metered(setup: &Setup, costs: &Costs) -> Result<BTreeMap<String, f64>, String> {
+    let (_, meter) = run_metered(setup, costs, Some(Box::default()))?;
+    Ok(meter.map(|meter| meter.means()).unwrap_or_default())
+}
+
+fn run_metered(
+    setup: &Setup,
+    costs: &Costs,
+    meter: Option<Box<Meter>>,
+) -> Result<(Outcome, Option<Box<Meter>>), String> {
     let mut world = world(setup);
+    world.meter = meter;
     let one_reader = matches!(setup.sharing, Sharing::One(_));
     let begin = Time(Duration::from_millis(100));
     let clients = clients::Clients::new(setup.load, setup.n, setup.bytes, one_reader, begin);
@@ -205,7 +224,8 @@ pub fn run(setup: &Setup, costs: &Costs) -> Result<Outcome, String> {
     if let Some(violation) = world.violation() {
         return Err(told(violation));
     }
-    Snapshot::of(&world).since(&before, setup, &mut world)
+    let outcome = Snapshot::of(&world).since(&before, setup, &mut world)?;
+    Ok((outcome, world.meter.take()))
 }
 
 fn told(violation: &Violation) -> String {

@@ -29,16 +29,52 @@ pub struct Parcel {
 #[derive(Clone, Debug)]
 pub(crate) enum Event {
     Deliver(Parcel),
-    Checked { body: usize, incarnation: u32, from: Place, candidate: Arc<Candidate>, cause: u64 },
-    SyncDone { body: usize, incarnation: u32, position: u64 },
-    BlockSyncDone { body: usize, incarnation: u32, number: Number },
-    Tick { body: usize, incarnation: u32 },
-    Submit { place: Place, index: u64, variant: u8 },
-    Wake { body: usize },
-    Link { body: usize, peer: Place, up: bool },
-    Turn { partition: u64 },
-    Drift { body: usize, most: u32, every: Duration },
-    Resume { body: usize, incarnation: u32 },
+    Checked {
+        body: usize,
+        incarnation: u32,
+        from: Place,
+        candidate: Arc<Candidate>,
+        cause: u64,
+    },
+    SyncDone {
+        body: usize,
+        incarnation: u32,
+        position: u64,
+    },
+    BlockSyncDone {
+        body: usize,
+        incarnation: u32,
+        number: Number,
+    },
+    Tick {
+        body: usize,
+        incarnation: u32,
+    },
+    Submit {
+        place: Place,
+        index: u64,
+        variant: u8,
+    },
+    Wake {
+        body: usize,
+    },
+    Link {
+        body: usize,
+        peer: Place,
+        up: bool,
+    },
+    Turn {
+        partition: u64,
+    },
+    Drift {
+        body: usize,
+        most: u32,
+        every: Duration,
+    },
+    Resume {
+        body: usize,
+        incarnation: u32,
+    },
     Fault(Fault),
     /// A processor's time slice is over; see [`crate::scale`].
     Slice(usize),
