@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
-use sbft::pbft::{Input, Output};
+use sbft::pbft::{Input, Output, Record};
 use sbft::types::Time;
 
 use crate::draw::Purpose;
@@ -102,6 +102,11 @@ impl World {
                 self.fail(verdict);
                 if let Some(machine) = &mut self.machine {
                     machine.record(body, &record);
+                }
+                if let (Some(meter), Record::Payload(candidate)) = (&mut self.meter, &record) {
+                    let begun = Instant::now();
+                    std::hint::black_box(sbft::wire::record::encode(&record));
+                    meter.add("encode:record", candidate.envelopes.len(), begun);
                 }
                 self.bodies[body].log.append(record);
             }

@@ -382,3 +382,30 @@ fn the_example_of_the_documentation_comes_to_what_it_says() {
     assert_eq!(story.code, Some(0), "{}{}", story.out, story.err);
     assert!(story.out.contains("equivocate-halves acted"), "{}", story.out);
 }
+
+/// Costs that are round numbers.
+const COSTS: &str = include_str!("scale-costs.toml");
+
+#[test]
+fn a_prediction_is_the_same_twice_and_says_what_is_wrong_with_its_cost_file() {
+    let test = "scale";
+    file(test, "costs.toml", COSTS);
+    let arguments =
+        ["scale", "--costs", "costs.toml", "--n", "4", "--rate", "400", "--lasts", "200ms", "--json"];
+    let once = call(test, &arguments);
+    assert_eq!(once.code, Some(0), "{}", once.err);
+    assert_eq!(once.out, call(test, &arguments).out);
+    let report: Value = serde_json::from_str(&once.out).expect("an object");
+    let row = &report["rows"][0]["predicted"];
+    assert_eq!(row["view_changes"], 0);
+    assert!((row["committed_per_s"].as_f64().expect("a number") - 400.0).abs() < 20.0, "{row}");
+
+    file(test, "bad.toml", &COSTS.replace("wake_us", "wakes_us"));
+    let bad = call(test, &["scale", "--costs", "bad.toml"]);
+    assert_eq!(bad.code, Some(2));
+    assert!(bad.err.contains("bad.toml") && bad.err.contains("wakes_us"), "{}", bad.err);
+    let none = call(test, &["scale", "--costs", "none.toml"]);
+    assert!(none.code == Some(2) && none.err.contains("none.toml"), "{}", none.err);
+    let wrong = call(test, &["scale", "--costs", "costs.toml", "--measure", "--sbft", "no-such-program"]);
+    assert!(wrong.code == Some(2) && wrong.err.contains("no-such-program"), "{}", wrong.err);
+}

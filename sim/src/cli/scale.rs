@@ -48,7 +48,7 @@ pub(crate) struct Scale {
     /// Envelopes a second, evenly.
     #[arg(long, value_name = "N", conflicts_with = "in_flight")]
     rate: Option<f64>,
-    /// Envelopes always under way: as fast as it can [default: 4000]
+    /// Envelopes always under way: as fast as it can [default: 2000 for each machine]
     #[arg(long, value_name = "N")]
     in_flight: Option<usize>,
     /// Who signs, and with what.
@@ -162,10 +162,11 @@ impl Scale {
             .map_err(|error| format!("cannot make the folder {}: {error}", self.dir.display()))
     }
 
-    fn load(&self) -> Load {
+    fn load(&self, n: usize) -> Load {
+        let machines = if self.shared || self.measure { 1 } else { n };
         match self.rate {
             Some(rate) => Load::Rate(rate),
-            None => Load::InFlight(self.in_flight.unwrap_or(4_000)),
+            None => Load::InFlight(self.in_flight.unwrap_or(2_000 * machines)),
         }
     }
 
@@ -197,7 +198,7 @@ impl Scale {
             warm_up: self.warm_up.unwrap_or(Duration::from_millis(warm_up)),
             lasts: self.lasts.unwrap_or(Duration::from_millis(lasts)),
             slice: Duration::from_micros(self.slice),
-            ..Setup::new(n, self.load())
+            ..Setup::new(n, self.load(n))
         }
     }
 
@@ -215,12 +216,17 @@ impl Scale {
     }
 
     fn as_json(&self, rows: &[Row]) -> Result<String, String> {
-        let links = if self.measure { "loopback" } else { self.setup(4, &Costs::default()).model.name() };
+        let setup = self.setup(4, &Costs::default());
         let settings = serde_json::json!({
-            "links": links, "size": self.size, "block": self.block, "rate": self.rate,
-            "in_flight": if self.rate.is_none() { Some(self.in_flight.unwrap_or(4_000)) } else { None },
-            "signed": self.setup(4, &Costs::default()).signed.name(), "slice_us": self.slice,
-            "shared": self.shared || self.measure, "cores": self.cores,
+            "links": setup.model.name(),
+            "signed": setup.signed.name(),
+            "size": self.size,
+            "block": self.block,
+            "rate": self.rate,
+            "in_flight": self.in_flight,
+            "slice_us": self.slice,
+            "shared": self.shared || self.measure,
+            "cores": self.cores,
         });
         let object = serde_json::json!({ "settings": settings, "rows": rows });
         serde_json::to_string_pretty(&object).map(|text| text + "\n").map_err(|error| error.to_string())
@@ -232,7 +238,7 @@ impl Scale {
         );
         for Row { n, predicted, measured } in rows {
             let p = predicted;
-            let _written = writeln!(
+            let _ = writeln!(
                 text,
                 "{n:3}  predicted  {:12.0}  {:8.2}  {:8.2}  {:10.1}  {:9.0}  {:10.2}  {:5.0}  {:3.0}%{}",
                 p.committed_per_s,
@@ -246,7 +252,7 @@ impl Scale {
                 if p.view_changes > 0 { format!("  view {}", p.view_changes) } else { String::new() },
             );
             if let Some(m) = measured {
-                let _written = writeln!(
+                let _ = writeln!(
                     text,
                     "     measured   {:12.0}  {:8.2}  {:8.2}  {:10.1}\n     error      {:>12}  {:>8}  {:>8}  {:>10}",
                     m.committed_per_s,
@@ -264,7 +270,7 @@ impl Scale {
         for Row { predicted, .. } in rows {
             let parts: Vec<String> =
                 predicted.parts_us.iter().map(|(name, us)| format!("{name} {us:.1}")).collect();
-            let _written = writeln!(
+            let _ = writeln!(
                 text,
                 "{:3}  {}; generator {:.1}",
                 predicted.n,
@@ -276,7 +282,7 @@ impl Scale {
         if let (Some(four), Some(sixteen)) = (of(4), of(16)) {
             let (four, sixteen) = (&four.predicted, &sixteen.predicted);
             let ratio = sixteen.cpu_us_per_envelope / four.cpu_us_per_envelope;
-            let _written = writeln!(text, "processor time for each envelope, n = 16 over n = 4: {ratio:.2}");
+            let _ = writeln!(text, "processor time for each envelope, n = 16 over n = 4: {ratio:.2}");
         }
         text
     }

@@ -23,6 +23,9 @@ impl World {
         state.intake.step(now, committed, &mut state.intake_outputs);
         if let (Some(meter), Some(begun)) = (&mut self.meter, begun) {
             meter.add("intake:committed", block.data.len(), begun);
+            let begun = Instant::now();
+            std::hint::black_box(sbft::wire::block::encode(&block));
+            meter.add("encode:block", block.data.len(), begun);
         }
         let for_the_machine = self.machine.is_some().then(|| block.clone());
         if let Err(error) = state.store.append(block) {

@@ -40,8 +40,10 @@ pub struct Signature {
     pub vote_us: f64,
     /// A client's signature, checked alone.
     pub envelope_us: f64,
-    /// A client's signature, checked together with 63 others.
+    /// A client's signature, checked together with others,
     pub batched_us: f64,
+    /// and what such a batch takes besides, however many there are.
+    pub batch_us: f64,
 }
 
 /// A way over the network, at both ends. Microseconds of one processor.
@@ -73,7 +75,8 @@ pub struct Disk {
 pub struct Steps {
     /// How many replicas.
     pub n: usize,
-    /// By kind of input; `intake:` are the intake's, for each envelope.
+    /// By kind of input; `intake:` are the intake's, for each envelope, and `encode:` the making of a log
+    /// record or of a block, for each envelope in it.
     pub us: BTreeMap<String, f64>,
 }
 
@@ -143,7 +146,7 @@ impl Costs {
     }
 
     /// What a step of this kind costs with `n` replicas: as measured, or on the line between the two
-    /// measurements nearest to `n`. A kind that was never seen costs as much as a vote.
+    /// measurements nearest to `n`. An input that was never seen costs as much as a vote.
     pub(super) fn step_us(&self, n: usize, kind: &str) -> f64 {
         let mut known: Vec<(usize, f64)> =
             self.steps.iter().filter_map(|steps| Some((steps.n, *steps.us.get(kind)?))).collect();
@@ -155,7 +158,7 @@ impl Costs {
                 low + (high - low) * (n - m) as f64 / (k - m) as f64
             }
             (Some((_, us)), _) | (_, Some((_, us))) => *us,
-            (None, None) if kind != "prepare" => self.step_us(n, "prepare"),
+            (None, None) if kind != "prepare" && !kind.contains(':') => self.step_us(n, "prepare"),
             (None, None) => 0.0,
         }
     }

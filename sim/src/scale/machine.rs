@@ -162,8 +162,8 @@ pub(crate) struct Machine {
     synced: u64,
     /// Promises of each body that are signed and not sent.
     may_leave: Vec<usize>,
-    /// Records and bytes that wait for the log.
-    records: Vec<(usize, usize)>,
+    /// Records, their bytes and the envelopes in them that wait for the log.
+    records: Vec<(usize, usize, usize)>,
     parts: BTreeMap<u64, usize>,
     next_part: u64,
     /// Candidates that each body has judged before.
@@ -211,7 +211,7 @@ impl Machine {
             syncs: vec![0; disks],
             synced: 0,
             may_leave: vec![0; n],
-            records: vec![(0, 0); n],
+            records: vec![(0, 0, 0); n],
             parts: BTreeMap::new(),
             next_part: 0,
             known: vec![BTreeSet::new(); n],
@@ -300,7 +300,7 @@ impl Machine {
         match self.signed {
             Signed::Open => 0.0,
             _ if count < WORTH_A_BATCH => signature.envelope_us * count as f64,
-            _ => signature.batched_us * count as f64,
+            _ => signature.batch_us + signature.batched_us * count as f64,
         }
     }
 
@@ -324,8 +324,12 @@ impl Machine {
             }
             _ => 300,
         };
-        self.records[body].0 += 1;
-        self.records[body].1 += bytes;
+        let records = &mut self.records[body];
+        records.0 += 1;
+        records.1 += bytes;
+        if let Record::Payload(candidate) = record {
+            records.2 += candidate.envelopes.len();
+        }
     }
 
     /// Work done by the time a body sends a frame.
@@ -478,9 +482,11 @@ impl World {
     /// The log's records up to this position are to be written and synced.
     pub(crate) fn log_work(&mut self, body: usize, incarnation: u32, position: u64) {
         self.on_machine(|machine| {
-            let (records, bytes) = std::mem::take(&mut machine.records[body]);
+            let (records, bytes, envelopes) = std::mem::take(&mut machine.records[body]);
             let log = &machine.costs.log;
             let us = log.append.us(records, bytes) + log.sync_cpu_us;
+            let encode = machine.step("encode:record") * envelopes as f64;
+            machine.charge(body, PROTOCOL, Part::Encode, encode);
             let then = Task::Sync(body, incarnation, position);
             machine.work(body, Some((LOG, 0)), Part::Log, us, then);
         });
@@ -492,7 +498,8 @@ impl World {
             let bytes = block.data.iter().map(bytes::Bytes::len).sum();
             let committed = machine.step("intake:committed") * block.data.len() as f64;
             machine.charge(body, PROTOCOL, Part::Steps, committed);
-            let us = machine.costs.ledger.append.us(1, bytes);
+            let encode = machine.step("encode:block") * block.data.len() as f64;
+            let us = machine.costs.ledger.append.us(1, bytes) + encode;
             machine.work(body, Some((BLOCKS, 0)), Part::Ledger, us, Task::Written(body, block));
         });
     }

@@ -138,7 +138,7 @@ fn candidates() -> Result<(Line, Line, Line), String> {
             let digest = wire::candidate::digest(&encoding);
             rules::judge_candidate(digest, encoding, &filters.limits, Some(Place(1)), 4, &filters.processor)
         };
-        if !judge().is_some_and(|judged| judged.verdict.is_ok()) {
+        if judge().is_none_or(|judged| judged.verdict.is_err()) {
             return Err("a candidate of good envelopes is refused".to_owned());
         }
         let decode = cpu_us(|| drop(std::hint::black_box(judge())))?;
