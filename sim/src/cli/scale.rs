@@ -185,7 +185,7 @@ impl Scale {
             Kind::P256 => Signed::P256,
         };
         let sharing = if self.measure || self.shared {
-            Sharing::One(self.cores.unwrap_or(costs.processors.max(1)))
+            Sharing::One(self.cores.unwrap_or_else(|| costs.processors.max(1)))
         } else {
             Sharing::Each(self.cores.unwrap_or(4))
         };
@@ -195,8 +195,8 @@ impl Scale {
             signed,
             bytes: self.size,
             block: self.block,
-            warm_up: self.warm_up.unwrap_or(Duration::from_millis(warm_up)),
-            lasts: self.lasts.unwrap_or(Duration::from_millis(lasts)),
+            warm_up: self.warm_up.unwrap_or_else(|| Duration::from_millis(warm_up)),
+            lasts: self.lasts.unwrap_or_else(|| Duration::from_millis(lasts)),
             slice: Duration::from_micros(self.slice),
             ..Setup::new(n, self.load(n))
         }
@@ -207,7 +207,7 @@ impl Scale {
         let folder = self.dir.join(format!("network-{}", setup.n));
         let made = Made { n: setup.n, signed: setup.signed, base_port: self.base_port };
         let network = Network::start(binary, &folder, made)?;
-        let lasts = self.lasts.unwrap_or(Duration::from_secs(5));
+        let lasts = self.lasts.unwrap_or_else(|| Duration::from_secs(5));
         let measured = network.load(setup.load, setup.bytes, Duration::from_secs(2), lasts);
         drop(network);
         std::fs::remove_dir_all(&folder)
