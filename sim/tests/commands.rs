@@ -398,7 +398,7 @@ fn a_prediction_is_the_same_twice_and_says_what_is_wrong_with_its_cost_file() {
     let report: Value = serde_json::from_str(&once.out).expect("an object");
     let row = &report["rows"][0]["predicted"];
     assert_eq!(row["view_changes"], 0);
-    assert!((row["committed_per_s"].as_f64().expect("a number") - 400.0).abs() < 20.0, "{row}");
+    assert!((row["committed_per_s"].as_f64().expect("a number") - 400.0).abs() < 60.0, "{row}");
 
     file(test, "bad.toml", &COSTS.replace("wake_us", "wakes_us"));
     let bad = call(test, &["scale", "--costs", "bad.toml"]);

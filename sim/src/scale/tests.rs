@@ -36,8 +36,8 @@ fn costs() -> Costs {
 
 fn short(n: usize, load: Load) -> Setup {
     Setup {
-        warm_up: Duration::from_millis(150),
-        lasts: Duration::from_millis(250),
+        warm_up: Duration::from_millis(200),
+        lasts: Duration::from_millis(300),
         block: 100,
         bytes: 512,
         ..Setup::new(n, load)
@@ -68,8 +68,8 @@ fn below_saturation_what_is_offered_is_committed_and_each_replicas_processors_ar
 #[test]
 fn on_one_machine_throughput_falls_with_n_as_the_work_for_each_envelope_grows() {
     let at = |n| {
-        let sharing = Sharing::One(2);
-        let setup = Setup { sharing, model: Model::Loopback, ..short(n, Load::InFlight(1_000)) };
+        let sharing = Sharing::One(4);
+        let setup = Setup { sharing, model: Model::Loopback, ..short(n, Load::InFlight(2_000)) };
         run(&setup, &costs()).expect("commits")
     };
     let (four, seven) = (at(4), at(7));
@@ -79,16 +79,15 @@ fn on_one_machine_throughput_falls_with_n_as_the_work_for_each_envelope_grows() 
     assert!((1.4..2.0).contains(&ratio), "{ratio}");
     for outcome in [&four, &seven] {
         let work = outcome.cpu_us_per_envelope + outcome.client_us_per_envelope;
-        let most = 2.0 * 1e6 / work;
+        let most = 4.0 * 1e6 / work;
         let reached = outcome.committed_per_s / most;
-        assert!((0.9..1.05).contains(&reached), "{reached} of what two processors can do");
+        assert!((0.9..1.05).contains(&reached), "{reached} of what four processors can do");
     }
 }
 
 #[test]
 fn with_a_machine_each_throughput_does_not_fall_as_it_does_on_one() {
-    let at = |n| Setup { sharing: Sharing::Each(1), ..short(n, Load::InFlight(300 * n)) };
-    let each = |n| run(&at(n), &costs()).expect("commits").committed_per_s;
+    let each = |n| run(&short(n, Load::InFlight(4_000)), &costs()).expect("commits").committed_per_s;
     let ratio = each(4) / each(7);
     assert!((0.7..1.35).contains(&ratio), "{ratio}");
 }
