@@ -28,14 +28,20 @@ impl EnvelopeCheck<'_> {
 /// checked alone. More work than fits one chunk is spread over rayon's threads. It blocks until
 /// all is done, so an async caller wants it on a blocking thread.
 pub fn verify_envelopes(checks: &[EnvelopeCheck<'_>]) -> Vec<bool> {
+    in_chunks(checks, |chunk| verify_chunk(checks, chunk))
+}
+
+/// Has `judge` give its verdicts on the checks at the given indices, chunk by chunk as
+/// [`verify_envelopes`] does, on rayon's threads if there is more than one; all verdicts, in the
+/// order of the checks.
+pub fn in_chunks(checks: &[EnvelopeCheck<'_>], judge: impl Fn(&[usize]) -> Vec<bool> + Sync) -> Vec<bool> {
     let (ed25519, ecdsa): (Vec<usize>, Vec<usize>) =
         (0..checks.len()).partition(|index| checks[*index].key.ed25519_bytes().is_some());
     let chunks: Vec<&[usize]> = ed25519.chunks(ED25519_CHUNK).chain(ecdsa.chunks(ECDSA_CHUNK)).collect();
-    let judge = |chunk: &&[usize]| judge_chunk(checks, chunk);
     let judged: Vec<Vec<bool>> = if chunks.len() > 1 {
-        chunks.par_iter().map(judge).collect()
+        chunks.par_iter().map(|chunk| judge(chunk)).collect()
     } else {
-        chunks.iter().map(judge).collect()
+        chunks.iter().map(|chunk| judge(chunk)).collect()
     };
     let mut verdicts = vec![false; checks.len()];
     for (chunk, judged) in chunks.iter().zip(judged) {
@@ -46,8 +52,8 @@ pub fn verify_envelopes(checks: &[EnvelopeCheck<'_>]) -> Vec<bool> {
     verdicts
 }
 
-/// Verdicts on the checks at `chunk`'s indices.
-fn judge_chunk(checks: &[EnvelopeCheck<'_>], chunk: &[usize]) -> Vec<bool> {
+/// The verdicts on the checks at these indices, found on this thread alone.
+pub fn verify_chunk(checks: &[EnvelopeCheck<'_>], chunk: &[usize]) -> Vec<bool> {
     if chunk.len() >= WORTH_A_BATCH && all_hold(checks, chunk) {
         return vec![true; chunk.len()];
     }

@@ -22,7 +22,7 @@ mod signer;
 #[cfg(test)]
 mod tests;
 
-pub use batch::{ED25519_CHUNK, EnvelopeCheck, verify_envelopes};
+pub use batch::{ED25519_CHUNK, EnvelopeCheck, in_chunks, verify_chunk, verify_envelopes};
 pub use key_file::{KeyFileError, KeyFileSigner, SecretKey, generate_key_pem, write_key_file};
 pub use low_s::{Curve, EcdsaSignature, SignatureForm};
 pub use public_key::{KeyError, KeyKind, PublicKey};

@@ -6,8 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 
+use super::checked::{self, Checked};
 use crate::channel_config::ChannelConfig;
-use crate::crypto::{EnvelopeCheck, verify_envelopes};
+use crate::crypto::{EnvelopeCheck, in_chunks, verify_chunk};
 use crate::msp::Identity;
 use crate::wire::envelope::Parsed;
 
@@ -24,12 +25,14 @@ pub(super) struct Authority {
     /// Creators that the policy lets pass when their signature is valid. Those it refuses are not
     /// kept, so that strangers cannot push members out.
     known: Mutex<HashMap<Bytes, Arc<Identity>>>,
+    /// Envelopes whose signatures are valid.
+    checked: Checked,
 }
 
 impl Authority {
     pub(super) fn new(config: Arc<ChannelConfig>, path: &'static str) -> Self {
         let nobody = evaluate(&config, path, &[]);
-        Self { config, path, nobody, known: Mutex::new(HashMap::new()) }
+        Self { config, path, nobody, known: Mutex::default(), checked: Checked::default() }
     }
 
     /// The verdict on each envelope, in order; an error is the reason, for people.
@@ -48,7 +51,7 @@ impl Authority {
         }
         let creator_of = |envelope: &Parsed| &of_this_batch[&envelope.signature_header.creator];
 
-        let checks: Vec<(usize, EnvelopeCheck<'_>)> = envelopes
+        let (places, checks): (Vec<usize>, Vec<EnvelopeCheck<'_>>) = envelopes
             .iter()
             .enumerate()
             .filter_map(|(index, envelope)| {
@@ -60,13 +63,18 @@ impl Authority {
                 };
                 Some((index, check))
             })
-            .collect();
-        let valid = verify_envelopes(&checks.iter().map(|(_, check)| *check).collect::<Vec<_>>());
+            .unzip();
+        let valid = in_chunks(&checks, |chunk| {
+            let names: Vec<_> = chunk.iter().map(|check| checked::name(envelopes[places[*check]])).collect();
+            self.checked.verify(&names, |some| {
+                let chunk: Vec<usize> = some.iter().map(|place| chunk[*place]).collect();
+                verify_chunk(&checks, &chunk)
+            })
+        });
         let mut signed = vec![false; envelopes.len()];
-        for ((index, _), valid) in checks.iter().zip(valid) {
-            signed[*index] = valid;
+        for (index, valid) in places.into_iter().zip(valid) {
+            signed[index] = valid;
         }
-
         let verdicts = envelopes.iter().zip(signed).map(|(envelope, signed)| match creator_of(envelope) {
             Ok(_) if signed => Ok(()),
             Err(reason) => Err(reason.clone()),

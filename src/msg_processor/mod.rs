@@ -6,6 +6,7 @@
 
 mod authority;
 mod candidate;
+mod checked;
 mod rules;
 #[cfg(test)]
 mod tests;

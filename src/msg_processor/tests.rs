@@ -454,12 +454,43 @@ fn many_envelopes_at_once_get_their_own_verdicts() {
             }));
         }
         let now = SystemTime::now();
-        // The expiry says how many seconds ago, so both are asked at one time.
+        // The expiry says how many seconds ago, so all are asked at one time.
         let alone: Vec<_> = envelopes.iter().map(|envelope| processor.process(envelope, now)).collect();
         let references: Vec<&Parsed> = envelopes.iter().collect();
-        assert_eq!(processor.process_all(&references, now), alone);
+        assert_eq!(fixture.processor().process_all(&references, now), alone);
+        assert_eq!(processor.process_all(&references, now), alone, "by one that has judged them before");
         assert_eq!(alone.iter().filter(|verdict| verdict.is_ok()).count(), 8);
         assert!(processor.process_all(&[], now).is_empty());
+    }
+}
+
+/// A signature that was found valid vouches for the very same bytes only, and for nothing but the signature.
+#[test]
+fn what_passed_before_is_judged_anew_in_all_but_its_signature() {
+    for kind in [KeyKind::Ed25519, KeyKind::EcdsaP256] {
+        let fixture = Fixture::new(kind, Writers::Signed);
+        let processor = fixture.processor();
+        let good = transaction(&fixture.client(1));
+        assert_eq!(processor.check_candidate(&[frame(good.clone())]), Ok(7));
+        assert_eq!(process(&processor, good.clone()), Ok(7));
+
+        check_rejected(process(&processor, flipped(good.clone())), Status::Forbidden, SUB_POLICIES);
+        let mut longer = good.clone();
+        longer.payload = [&good.payload[..], &[0x22, 0]].concat().into(); // an unknown field, empty
+        check_rejected(process(&processor, longer), Status::Forbidden, SUB_POLICIES);
+        let fault = processor.check_candidate(&[frame(flipped(good))]).expect_err("not its signature");
+        assert!(matches!(fault, CandidateFault::Envelope { index: 0, .. }), "{fault}");
+
+        // In another's candidate the clock says nothing; at the door it does, though the signature is known.
+        let late = transaction(&fixture.expired_client(HOUR));
+        assert_eq!(processor.check_candidate(&[frame(late.clone())]), Ok(7));
+        check_rejected(process(&processor, late), Status::BadRequest, "expired");
+
+        // Under another configuration its creator may be nobody.
+        let other = Fixture::new(kind, Writers::Signed);
+        let stranger = transaction(&fixture.client(1));
+        assert_eq!(process(&processor, stranger.clone()), Ok(7));
+        check_rejected(process(&other.processor(), stranger), Status::Forbidden, SUB_POLICIES);
     }
 }
 
