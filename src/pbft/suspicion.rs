@@ -20,6 +20,11 @@ const SAMPLES: usize = 16;
 const SPREAD_EVERY: u32 = 16;
 /// A primary's delay below this is never slow, whatever the round time.
 const DELAY_FLOOR: Duration = Duration::from_millis(50);
+/// A primary need not be late with every proposal to be slow: it is too if it was late for half of the
+/// last so many complain timeouts,
+const LATE_WITHIN: u32 = 4;
+/// with so many proposals.
+const LATE_TIMES: usize = 3;
 
 /// The last measurements of something.
 #[derive(Clone, Debug, Default)]
@@ -51,8 +56,42 @@ impl Samples {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Delay {
     pub(super) samples: Samples,
+    /// The last that may be too long, and when each ended. They do not overlap.
+    late: VecDeque<(Time, Duration)>,
+    /// When the primary last made everybody wait that may have been too long.
+    pause: (Time, Time),
     /// This replica passes the origin's candidates on to the primary.
     pub(super) forwarded: bool,
+}
+
+impl Delay {
+    /// A proposal has something that arrived then, and the primary had room for it since `room_since`. A
+    /// delay up to `floor` is never too long.
+    fn push(&mut self, now: Time, arrived: Time, room_since: Time, floor: Duration) {
+        self.samples.push(now.since(arrived.max(room_since)));
+        // What comes with a late proposal, right behind it, is as late.
+        let (began, ended) = self.pause;
+        let together = now.since(ended) <= DELAY_FLOOR;
+        let known = self.late.back().map_or(Time::ZERO, |(ended, _)| *ended);
+        let late = now.since(arrived.max(if together { began } else { room_since }).max(known));
+        if late > floor {
+            if self.late.len() == SAMPLES {
+                self.late.pop_front();
+            }
+            self.late.push_back((now, late));
+        }
+    }
+
+    /// The longest delay beyond `limit`, if half of the last `span` was spent on such.
+    ///
+    /// A primary that is late with a whole window of proposals has a median of next to nothing, and one that is
+    /// late by much makes its sixteenth proposal when all clients have waited for long.
+    fn late_for(&mut self, now: Time, span: Duration, limit: Duration) -> Option<Duration> {
+        self.late.retain(|(ended, _)| now.since(*ended) <= span);
+        let late = || self.late.iter().map(|(_, sample)| *sample).filter(|sample| *sample > limit);
+        let enough = late().count() >= LATE_TIMES && late().sum::<Duration>() >= span / 2;
+        late().max().filter(|_| enough)
+    }
 }
 
 /// `base` doubled `times`, at most `cap` (and never less than `base`).
@@ -103,7 +142,9 @@ impl Replica {
         }
         let heads = self.pool.heads();
         let mut sent = self.accepted_top > self.tip.number;
-        let patience = self.complain_timeout() / 2;
+        // It is sent what waits after the forward timeout, and at the next status: so of the complain
+        // timeout there may be less than half left then.
+        let patience = self.complain_timeout() / 4;
         for digest in &heads {
             if let Some((watch, _, _)) = self.pool.watch(digest, self.view, self.ordered) {
                 sent |= watch.forwards > 0 && self.now.since(watch.first_forwarded) >= patience;
@@ -112,11 +153,11 @@ impl Replica {
         if sent {
             return self.raise(Reason::Stalled, || "nothing commits while work waits".to_owned(), out);
         }
-        // The primary may not have it. It gets it now, and half the time again.
+        // The primary may not have it. It gets it now, and as long as that to propose it.
         for digest in heads {
             self.forward(&digest, out);
         }
-        self.complaint_put_off = Time(self.now.0.saturating_sub(patience));
+        self.complaint_put_off = Time((self.now.0 + patience).saturating_sub(self.complain_timeout()));
     }
 
     /// Looks at the first of each origin's line: sends it to the primary if it is overdue there, and
@@ -197,9 +238,20 @@ impl Replica {
         if reproposed || self.primary() == self.config.me {
             return;
         }
-        for (origin, arrived) in self.pool.arrivals(proposal) {
-            self.delays[origin.index()].samples.push(self.now.since(arrived.max(self.room_since)));
+        let (now, room_since, floor) = (self.now, self.room_since, self.delay_floor());
+        if now.since(room_since) > floor {
+            for delay in &mut self.delays {
+                delay.pause = (room_since, now);
+            }
         }
+        for (origin, arrived) in self.pool.arrivals(proposal) {
+            self.delays[origin.index()].push(now, arrived, room_since, floor);
+        }
+    }
+
+    /// A delay up to this is never held against a primary.
+    fn delay_floor(&self) -> Duration {
+        DELAY_FLOOR.max(self.config.complain_timeout / 4)
     }
 
     /// A number was prepared here: the round's clock starts.
@@ -236,18 +288,17 @@ impl Replica {
             return;
         }
         let Some(round) = self.rounds.median() else { return };
-        let limit = round
-            .saturating_mul(self.config.slow_primary_factor)
-            .max(DELAY_FLOOR)
-            .max(self.config.complain_timeout / 4);
+        let limit = round.saturating_mul(self.config.slow_primary_factor).max(self.delay_floor());
+        let (now, span) = (self.now, self.config.complain_timeout * LATE_WITHIN);
         let mut slow = None;
         for (origin, delay) in self.delays.iter_mut().enumerate() {
-            let Some(median) = delay.samples.median() else { continue };
+            let median = delay.samples.median();
+            let too_long = delay.late_for(now, span, limit).or(median.filter(|median| *median > limit));
             let vouched = delay.forwarded || origin == self.config.me.index();
-            if median <= limit {
-                delay.forwarded = false;
+            if too_long.is_none() {
+                delay.forwarded &= median.is_none() || !delay.late.is_empty();
             } else if vouched {
-                slow = Some(median);
+                slow = too_long;
             } else {
                 // It may be the origin that sends to the primary late. Measured anew with candidates
                 // that the primary gets from here as well.

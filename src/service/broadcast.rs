@@ -37,6 +37,12 @@ const JUDGED_IN_PLACE: usize = 2;
 /// enough for their signatures to be cheaper than one by one.
 const JUDGED_TOGETHER: std::ops::RangeInclusive<usize> = 8..=64;
 
+/// A refusal leaves so many times as long after the envelopes came as it took to judge them: a client that
+/// sends what must be refused has at most a ninth of a worker for each of its streams.
+const REST: u32 = 8;
+/// But no later than this.
+const LONGEST_REST: Duration = Duration::from_millis(400);
+
 /// What [`serve`] has for the client, in the order of its envelopes.
 pub(super) enum Answer {
     /// Known now.
@@ -81,6 +87,7 @@ pub(super) async fn serve(
         };
         let (batch, end) = gather(&shared, first, &mut requests);
         let mut judged = VecDeque::from(judge_all(&shared, batch).await);
+        let work: Duration = judged.iter().map(|judged| judged.took).sum();
         while let Some(first) = judged.pop_front() {
             // No more are handed over than there is room for answers: it bounds what waits for its commit.
             // Only this task sends, so the room that there is now stays.
@@ -91,7 +98,15 @@ pub(super) async fn serve(
             let labels: Vec<_> =
                 run.iter().map(|judged| ((judged.channel.clone(), judged.kind), judged.took)).collect();
             let began = Instant::now();
+            let is_refused = matches!(run.first(), Some(Judged { verdict: Verdict::Refuse(_), .. }));
             let outcomes = hand_over(&shared, run, &answers).await;
+            if is_refused {
+                tokio::select! {
+                    () = tokio::time::sleep(work.saturating_mul(REST).min(LONGEST_REST)) => {}
+                    () = answers.closed() => return,
+                    () = shared.stopping.cancelled() => {}
+                }
+            }
             // As with the checks: they are handed over together.
             let enqueue = began.elapsed() / u32::try_from(outcomes.len()).unwrap_or(u32::MAX).max(1);
             for ((labels, took), (answer, status)) in labels.into_iter().zip(outcomes) {

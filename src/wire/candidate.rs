@@ -136,7 +136,21 @@ pub fn decode_parsed(
     encoding: Bytes,
     limits: &Limits,
 ) -> Result<(Candidate, Vec<Parsed>), CandidateError> {
-    let mut cursor = Cursor::new(&encoding);
+    let (origin, sequence, envelopes) = fields(&encoding, limits.max_count)?;
+    finish(digest, encoding, origin, sequence, envelopes, limits)
+}
+
+/// Whether this is a candidate all of whose envelopes have an id that `knows`: it is asked up to the first
+/// that it does not know. Much cheaper than decoding, since nothing is hashed but ids.
+pub fn has_only(encoding: &Bytes, limits: &Limits, mut knows: impl FnMut(&RequestId) -> bool) -> bool {
+    let Ok((_, _, envelopes)) = fields(encoding, limits.max_count) else { return false };
+    let mut known = |envelope| Parsed::from_frame(envelope).is_ok_and(|parsed| knows(&parsed.id));
+    !envelopes.is_empty() && envelopes.into_iter().all(&mut known)
+}
+
+/// Origin, sequence and envelopes; the latter are not looked at, and at most `max_count`.
+fn fields(encoding: &Bytes, max_count: usize) -> Result<(Place, u64, Vec<Bytes>), CandidateError> {
+    let mut cursor = Cursor::new(encoding);
     let (mut origin, mut sequence) = (0, 0);
     let mut envelopes: Vec<Bytes> = Vec::new();
     let mut last = 0;
@@ -157,8 +171,8 @@ pub fn decode_parsed(
         }
         last = number;
         if number == 3 {
-            if envelopes.len() == limits.max_count {
-                return Err(CandidateError::TooMany { max: limits.max_count });
+            if envelopes.len() == max_count {
+                return Err(CandidateError::TooMany { max: max_count });
             }
             let envelope = cursor.delimited().map_err(form(field))?;
             envelopes.push(encoding.slice_ref(envelope));
@@ -173,7 +187,7 @@ pub fn decode_parsed(
             value => sequence = value,
         }
     }
-    finish(digest, encoding, Place(origin), sequence, envelopes, limits)
+    Ok((Place(origin), sequence, envelopes))
 }
 
 /// The name of the candidate with this encoding.

@@ -79,6 +79,23 @@ fn noise_floods_questions_and_complaints_stop_nobody() {
     ordered_all_the_same(2, &["garbage", "flood-bulk", "flood-fetch", "storm-bait", "complain-bait"]);
 }
 
+/// Every replica checked five hundred good signatures for each such candidate, without end.
+#[test]
+fn candidates_of_committed_envelopes_are_dropped_before_their_signatures_are_checked() {
+    let network = Network::start(&["--liar", "2=flood-bulk"]);
+    network.submit(&["--count", "20", "--replica", "1", "--wait"]);
+    let address = network.file().replica(1).unwrap().ops.clone();
+    let dropped = || {
+        let (_, text) = network.block_on(operations::get(&address, "/metrics")).unwrap();
+        text.lines().any(|line| line.starts_with("sbft_") && line.contains("reason=\"stale candidate\""))
+    };
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    while !dropped() {
+        assert!(std::time::Instant::now() < deadline, "none was dropped");
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+}
+
 #[test]
 fn a_liar_that_is_no_replica_is_refused() {
     let output = Network::command_alone(&["network", "--dir", "/nonexistent/x", "--liar", "9=silent"]);

@@ -1,6 +1,7 @@
 //! The chain: what clients and operators reach of a replica, and its start and end.
 
 use std::collections::VecDeque;
+use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Instant, SystemTime};
 
@@ -21,6 +22,7 @@ use super::reach::Reach;
 use super::repair::Asked;
 use super::rules::accepted;
 use super::shared::{BLOCK_JOBS, EVENTS, Event, LOG_JOBS, ORDERS, Order, PROMISES, Shared, Snapshot};
+use super::stale::Stale;
 use super::verdicts::Verdicts;
 use super::{blocks, log, receive, release, repair};
 use crate::intake::{Envelope, Intake, IntakeConfig, IntakeProbe};
@@ -82,6 +84,8 @@ impl SbftChain {
             reach: Reach::new(rules.n, rules.me, rules.role == Role::Voter, rules.status_interval),
             checker: checker(&config, rules.domain),
             verdicts: Verdicts::default(),
+            stale: Stale::new(rules.dedup_blocks, &recovered.tip.recent),
+            idle: (0..rules.n).map(|_| AtomicU32::new(0)).collect(),
             era: rules.domain.era,
             limits: Limits {
                 max_count: rules.max_message_count as usize,

@@ -7,6 +7,7 @@ mod own;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use ::metrics::{Counter, Histogram};
@@ -264,7 +265,15 @@ impl Driver {
                 if from == value.origin && from != self.shared.members.me {
                     self.intake.step(now, IntakeInput::Seen(value.clone()), &mut self.intake_outputs);
                 }
-                Input::Candidate { from, candidate, config_sequence }
+                let (origin, digest) = (value.origin, value.digest);
+                let before = self.outputs.len();
+                let input = Input::Candidate { from, candidate, config_sequence };
+                self.replica.step(now, input, &mut self.outputs);
+                let unused = |output: &Output| matches!(output, Output::Release { origin: of, digest: it } if (*of, *it) == (origin, digest));
+                if from == origin && self.outputs[before..].iter().any(unused) {
+                    self.shared.idle[from.index()].fetch_add(1, Ordering::Relaxed);
+                }
+                return;
             }
             Event::Invalid { from, digest, config_sequence, permit } => {
                 self.charge((from, digest), permit);
@@ -354,6 +363,7 @@ impl Driver {
                 shared.send(place, Class::Repair, frame);
             }
             Output::FetchCandidates(place, digests) => {
+                shared.stale.want(&digests);
                 for digests in digests.chunks(MAX_CANDIDATES_PER_FETCH) {
                     let frame = repair::encode(&Repair::FetchCandidates(digests.to_vec()));
                     shared.send(place, Class::Repair, frame);
@@ -364,6 +374,7 @@ impl Driver {
                 shared.send(from, Class::Repair, repair::encode(&Repair::FetchBlocks { first, last }));
             }
             Output::CommitBlock(block) => {
+                shared.stale.commit(block.number(), &block.ids);
                 self.blocks.push(block.clone());
                 self.intake.step(now, IntakeInput::Committed(block), &mut self.intake_outputs);
             }

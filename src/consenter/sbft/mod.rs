@@ -27,6 +27,7 @@ mod release;
 mod repair;
 pub mod rules;
 mod shared;
+mod stale;
 mod verdicts;
 
 use std::sync::Arc;

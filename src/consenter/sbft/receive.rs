@@ -2,6 +2,7 @@
 //! task, in order for each peer.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -25,7 +26,13 @@ const LONG_FRAME: usize = 4096;
 const SMALL_CANDIDATE: usize = 8 << 10;
 /// After an invalid candidate its sender's stream is not read for this long: honest replicas send
 /// none, except around a change of configuration.
-pub(super) const PENALTY: Duration = Duration::from_millis(200);
+const PENALTY: Duration = Duration::from_millis(200);
+/// Work that a peer caused and that was for nothing is followed by so many times as long without reading
+/// that stream of it: none takes more than a ninth of a core (of two, while signatures are checked) from
+/// what others sent and from this replica's clients.
+const REST: u32 = 8;
+/// No rest is longer, so that a machine that stood still meanwhile silences nobody.
+const LONGEST_REST: Duration = Duration::from_millis(400);
 
 /// Statuses of one peer within one status interval that the core is told of. An honest replica sends
 /// one, and another when something changes; they cost nothing to make, and a step of the core to hear.
@@ -49,6 +56,7 @@ async fn peer_votes(
 ) {
     while let Some(frame) = frames.recv().await {
         shared.reach.heard(from);
+        let began = Instant::now();
         let verdict = if frame.len() > LONG_FRAME {
             let shared = shared.clone();
             match offload(move || shared.checker.check_frame(from, frame)).await {
@@ -67,6 +75,7 @@ async fn peer_votes(
             Err(Rejection { reason, proof }) => {
                 tracing::debug!(channel = shared.channel(), peer = %shared.members.id(from), %reason, "message refused");
                 refused(&shared, from, "message");
+                tokio::time::sleep(rest(began.elapsed())).await;
                 match proof {
                     Some(proof) => *proof,
                     None => continue,
@@ -120,80 +129,132 @@ pub(super) async fn bulk(
         let Ok(permit) = room.clone().acquire_owned().await else { return };
         let Some(frame) = frames.recv().await else { return };
         shared.reach.heard(from);
-        let penalty = match judge(&shared, from, Some(from), frame, Some(permit)).await {
+        let Judgement { outcome, took } = judge(&shared, from, Some(from), frame, Some(permit)).await;
+        let mut pause = rest(took * shared.idle[from.index()].swap(0, Ordering::Relaxed));
+        match outcome {
             Err(Untold::Ended) => return,
-            Err(Untold::NotTheirs) => true, // its room is given back
+            // Its room is given back.
+            Err(untold) => pause += untold.rest(took),
             Ok(event) => {
-                let invalid = matches!(event, Event::Invalid { .. });
+                pause += rest_after(&event, took);
                 if events.send(event).await.is_err() {
                     return;
                 }
-                invalid
             }
-        };
-        if penalty {
-            tokio::time::sleep(PENALTY).await;
+        }
+        if pause > Duration::ZERO {
+            tokio::time::sleep(pause).await;
         }
     }
+}
+
+/// How long a stream rests after so much work for nothing.
+fn rest(worked: Duration) -> Duration {
+    worked.saturating_mul(REST).min(LONGEST_REST)
 }
 
 /// Why the core is not told of a candidate.
 pub(super) enum Untold {
     /// It came over a stream that is only for its origin's. It may be good, and another's.
     NotTheirs,
+    /// All it has is in the chain.
+    Stale,
     /// The process is ending.
     Ended,
 }
 
+impl Untold {
+    /// How long its sender's stream rests, after the work that it took to find out.
+    pub(super) fn rest(&self, took: Duration) -> Duration {
+        match self {
+            Self::NotTheirs => PENALTY.max(rest(took)),
+            Self::Stale => rest(took),
+            Self::Ended => Duration::ZERO,
+        }
+    }
+}
+
+/// How long the stream that this came over rests, after the work that it took to judge it.
+pub(super) fn rest_after(event: &Event, took: Duration) -> Duration {
+    match event {
+        Event::Invalid { .. } => PENALTY.max(rest(took)),
+        _ => Duration::ZERO,
+    }
+}
+
+/// What came of a candidate's bytes, and how long it took to find out.
+pub(super) struct Judgement {
+    pub(super) outcome: Result<Event, Untold>,
+    pub(super) took: Duration,
+}
+
 /// Decodes and validates a candidate, on the worker threads if it is large; gives what the core
 /// must know of it. `origin` is who must have cut it, if the stream says so.
+///
+/// One that the core has not asked for, and all of which is in the chain, is not looked at: with new
+/// candidates of old envelopes, whose signatures are all good, a liar would otherwise keep the workers busy.
 pub(super) async fn judge(
     shared: &Arc<Shared>,
     from: Place,
     origin: Option<Place>,
     encoding: Bytes,
     permit: Option<Permit>,
-) -> Result<Event, Untold> {
+) -> Judgement {
     let context = shared.clone();
     let is_small = encoding.len() <= SMALL_CANDIDATE;
     let judge = move || {
-        let processor = context.support.processor();
-        let digest = candidate::digest(&encoding);
-        let config_sequence = processor.sequence();
-        if let Some(known) = context.verdicts.valid(&digest, config_sequence) {
-            let is_theirs = origin.is_none_or(|origin| known.get().origin == origin);
-            return is_theirs.then_some(Judged {
-                digest,
-                config_sequence,
-                verdict: Ok((known, config_sequence)),
-            });
-        }
-        let judged =
-            judge_candidate(digest, encoding, &context.limits, origin, context.members.n(), &processor)?;
-        if let Ok((candidate, config_sequence)) = &judged.verdict {
-            context.verdicts.remember(candidate, *config_sequence);
-        }
-        Some(judged)
+        let began = Instant::now();
+        let verdict = verdict(&context, origin, encoding);
+        (verdict, began.elapsed())
     };
     let judged = if is_small { Some(judge()) } else { offload(judge).await };
+    let (verdict, took) = match judged {
+        None => (Err(Untold::Ended), Duration::ZERO),
+        Some((verdict, took)) => (verdict, took),
+    };
     let (channel, peer) = (shared.channel(), shared.members.id(from));
-    let event = match judged {
-        None => return Err(Untold::Ended),
-        Some(None) => {
+    let outcome = match verdict {
+        Err(Untold::NotTheirs) => {
             tracing::warn!(channel, %peer, "candidate of another origin refused");
             refused(shared, from, "another's candidate");
-            return Err(Untold::NotTheirs);
+            Err(Untold::NotTheirs)
         }
-        Some(Some(Judged { verdict: Ok((candidate, config_sequence)), .. })) => {
-            Event::Candidate { from, candidate, config_sequence, permit }
+        Err(Untold::Stale) => {
+            refused(shared, from, "stale candidate");
+            Err(Untold::Stale)
         }
-        Some(Some(Judged { digest, config_sequence, verdict: Err(reason) })) => {
+        Err(Untold::Ended) => Err(Untold::Ended),
+        Ok(Judged { verdict: Ok((candidate, config_sequence)), .. }) => {
+            Ok(Event::Candidate { from, candidate, config_sequence, permit })
+        }
+        Ok(Judged { digest, config_sequence, verdict: Err(reason) }) => {
             tracing::warn!(channel, %peer, %digest, reason, "candidate refused");
             refused(shared, from, "candidate");
-            Event::Invalid { from, digest, config_sequence, permit }
+            Ok(Event::Invalid { from, digest, config_sequence, permit })
         }
     };
-    Ok(event)
+    Judgement { outcome, took }
+}
+
+fn verdict(shared: &Shared, origin: Option<Place>, encoding: Bytes) -> Result<Judged, Untold> {
+    if shared.stale.covers(&encoding, &shared.limits) {
+        return Err(Untold::Stale);
+    }
+    let processor = shared.support.processor();
+    let digest = candidate::digest(&encoding);
+    let config_sequence = processor.sequence();
+    if let Some(known) = shared.verdicts.valid(&digest, config_sequence) {
+        if origin.is_some_and(|origin| known.get().origin != origin) {
+            return Err(Untold::NotTheirs);
+        }
+        return Ok(Judged { digest, config_sequence, verdict: Ok((known, config_sequence)) });
+    }
+    let judged = judge_candidate(digest, encoding, &shared.limits, origin, shared.members.n(), &processor)
+        .ok_or(Untold::NotTheirs)?;
+    if let Ok((candidate, config_sequence)) = &judged.verdict {
+        shared.verdicts.remember(candidate, *config_sequence);
+    }
+    Ok(judged)
 }
 
 /// Runs the filters over a candidate again, under the configuration that holds now.

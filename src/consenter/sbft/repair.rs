@@ -8,7 +8,7 @@ use bytes::Bytes;
 use rayon::prelude::*;
 use tokio::sync::{Semaphore, mpsc};
 
-use super::receive::{PENALTY, Ration, Untold, judge, refused};
+use super::receive::{Ration, Untold, judge, refused, rest_after};
 use super::rules::check_block;
 use super::shared::{Event, Shared, offload};
 use crate::transport::{Class, Inbox, PeerInbox};
@@ -76,6 +76,7 @@ async fn peer_frames(
     while let Some(frame) = frames.recv().await {
         shared.reach.heard(from);
         let kib = u32::try_from(frame.len() >> 10).unwrap_or(u32::MAX).clamp(1, ROOM_KIB);
+        let mut pause = Duration::ZERO;
         let event = match repair::decode(frame) {
             Err(error) => {
                 tracing::debug!(channel = shared.channel(), peer = %shared.members.id(from), %error, "repair refused");
@@ -91,11 +92,20 @@ async fn peer_frames(
                 refused(&shared, from, "too many questions");
                 continue;
             }
-            Ok(Repair::Candidate(encoding)) => match judge(&shared, from, None, encoding, None).await {
-                Ok(event) => event,
-                Err(Untold::NotTheirs) => continue,
-                Err(Untold::Ended) => return,
-            },
+            Ok(Repair::Candidate(encoding)) => {
+                let judged = judge(&shared, from, None, encoding, None).await;
+                match judged.outcome {
+                    Ok(event) => {
+                        pause = rest_after(&event, judged.took);
+                        event
+                    }
+                    Err(Untold::Ended) => return,
+                    Err(untold) => {
+                        tokio::time::sleep(untold.rest(judged.took)).await;
+                        continue;
+                    }
+                }
+            }
             Ok(Repair::Blocks(blocks)) => {
                 if !asked.answered(from) {
                     refused(&shared, from, "blocks not asked for");
@@ -111,15 +121,14 @@ async fn peer_frames(
                 Event::Blocks { from, blocks }
             }
         };
-        let penalty = matches!(event, Event::Invalid { .. });
         // The semaphore is never closed.
         let Ok(room) = room.clone().acquire_many_owned(kib).await else { return };
         let event = Box::new(event);
         if events.send(Event::Repaired { event, room }).await.is_err() {
             return;
         }
-        if penalty {
-            tokio::time::sleep(PENALTY).await;
+        if pause > Duration::ZERO {
+            tokio::time::sleep(pause).await;
         }
     }
 }

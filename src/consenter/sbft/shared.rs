@@ -1,6 +1,7 @@
 //! What the tasks and threads of one chain share.
 
 use std::collections::VecDeque;
+use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -13,6 +14,7 @@ use super::super::{ConsenterSupport, Health, NotCommitted};
 use super::driver::Encoded;
 use super::members::Members;
 use super::reach::Reach;
+use super::stale::Stale;
 use super::verdicts::Verdicts;
 use crate::intake::{Envelope, IntakeProbe};
 use crate::pbft::message::{Message, PrepareVote, Status};
@@ -41,6 +43,9 @@ pub(super) struct Shared {
     pub(super) reach: Reach,
     pub(super) checker: Checker<KeyRing>,
     pub(super) verdicts: Verdicts,
+    pub(super) stale: Stale,
+    /// Candidates of each origin, since it was asked last, that were checked and added nothing.
+    pub(super) idle: Vec<AtomicU32>,
     pub(super) era: Era,
     pub(super) limits: Limits,
     pub(super) role: Role,

@@ -131,3 +131,108 @@ fn blocks_ordered_while_it_was_away_do_not_turn_a_replica_against_the_primary() 
     assert_eq!(world.probe(3).committed, Number(120));
     assert_eq!(world.probe(3).view, View(0));
 }
+
+/// A world in which the primary's proposals reach nobody before [`release`].
+fn held_back() -> World {
+    let mut world = World::new(4);
+    world.lose = Box::new(|from, to, input| match input {
+        Input::Message { message, .. } => {
+            from == Place(0) && to != Place(0) && matches!(message.get(), Message::PrePrepare(_))
+        }
+        _ => false,
+    });
+    world
+}
+
+/// What the primary proposed after the first `known` outputs reaches the others after this time, and
+/// what it proposes then at once.
+fn release(world: &mut World, mut known: usize, after: Duration) {
+    world.run(after);
+    loop {
+        let proposed: Vec<_> = world.outputs[known..]
+            .iter()
+            .filter_map(|(from, output)| match output {
+                Output::Broadcast(unsigned @ Unsigned::PrePrepare { .. }) if *from == Place(0) => {
+                    Some(super::harness::sign(Place(0), unsigned.clone()))
+                }
+                _ => None,
+            })
+            .collect();
+        if proposed.is_empty() {
+            return;
+        }
+        known = world.outputs.len();
+        for message in proposed {
+            for to in 1..4 {
+                world.step(to, super::harness::message(0, message.clone()));
+            }
+        }
+        world.settle();
+    }
+}
+
+/// All origins have a candidate of so many envelopes proposed, so much late.
+fn one_each(world: &mut World, step: u64, envelopes: u64, late: Duration) {
+    let known = world.outputs.len();
+    for origin in 1..4u16 {
+        let names: Vec<String> = (0..envelopes).map(|nth| format!("{origin}-{step}-{nth}")).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        world.submit(&candidate(origin, step, &names));
+    }
+    release(world, known, late);
+}
+
+/// How long a primary lasts that comes late with each of its proposals from some time on.
+fn lasts(envelopes: u64, late: Duration) -> Duration {
+    let mut world = held_back();
+    for step in 0..20 {
+        one_each(&mut world, step, envelopes, Duration::from_millis(1));
+    }
+    let began = world.now;
+    for step in 20..60 {
+        one_each(&mut world, step, envelopes, late);
+        if world.probe(1).view != View(0) {
+            let slow = |output: &(Place, Output)| matches!(&output.1, Output::Note(Note::Suspected { reason, .. }) if reason.contains("to propose"));
+            assert!(world.outputs.iter().any(slow), "it was left for its slowness");
+            break;
+        }
+    }
+    world.now.since(began)
+}
+
+#[test]
+fn a_primary_that_is_late_by_nearly_the_complain_timeout_is_left_after_few_proposals() {
+    let lasted = lasts(1, Duration::from_millis(475));
+    assert!(lasted < Duration::from_secs(2), "{lasted:?}");
+}
+
+#[test]
+fn a_primary_that_comes_late_with_a_window_of_proposals_is_left_though_most_follow_at_once() {
+    let lasted = lasts(10, Duration::from_millis(475));
+    assert!(lasted < Duration::from_secs(2), "{lasted:?}");
+}
+
+#[test]
+fn a_primary_that_stands_still_now_and_then_is_not_slow() {
+    let mut world = held_back();
+    for step in 0..400 {
+        let late = if step % 16 == 15 { 400 } else { 60 };
+        one_each(&mut world, step, 1, Duration::from_millis(late));
+    }
+    for me in 0..4 {
+        assert_eq!(world.probe(me).view, View(0), "r{me}");
+    }
+}
+
+/// It was 750 ms where the status that sends what waits to the primary came in the second half of its pause.
+#[test]
+fn a_silent_primary_is_left_soon_after_the_complain_timeout_whenever_it_falls_silent() {
+    for phase in (0..100).step_by(7) {
+        let mut world = World::new(4);
+        world.run(Duration::from_millis(1000 + phase));
+        world.stop(0);
+        world.submit(&candidate(1, 0, &["a"]));
+        world.run(Duration::from_millis(650));
+        assert_eq!(world.chain(1), ["a"], "{phase} ms after a status");
+    }
+}
