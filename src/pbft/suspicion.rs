@@ -293,7 +293,8 @@ impl Replica {
         let mut slow = None;
         for (origin, delay) in self.delays.iter_mut().enumerate() {
             let median = delay.samples.median();
-            let too_long = delay.late_for(now, span, limit).or(median.filter(|median| *median > limit));
+            let too_long =
+                delay.late_for(now, span, limit).or_else(|| median.filter(|median| *median > limit));
             let vouched = delay.forwarded || origin == self.config.me.index();
             if too_long.is_none() {
                 delay.forwarded &= median.is_none() || !delay.late.is_empty();
