@@ -3,11 +3,14 @@
 //! One template per client and a few bytes that differ: nonce, transaction id, marker. A
 //! [`Stock`] signs on all cores until what the run needs is ready or the memory it was given is
 //! full; only then does the run begin. What a longer run needs is made while it goes on, by one
-//! thread that stays ahead, and counts as the client's CPU.
+//! thread that stays ahead, and counts as the client's CPU. A closed loop may need more than was
+//! expected of it: that is made when little is left, not sooner, for it would cost the replicas
+//! CPU for nothing.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures::FutureExt as _;
@@ -26,6 +29,10 @@ use crate::proto::common;
 const CHUNK: usize = 64;
 /// Chunks made side by side before the run.
 const SIDE_BY_SIDE: usize = 32;
+/// Envelopes left at which more than was expected is made: a tenth of a second's at the least.
+const LITTLE: u64 = 16 << 10;
+/// How often is looked whether so few are left.
+const LOOK: Duration = Duration::from_millis(10);
 /// Bytes of a nonce, unless one more makes the size right.
 const NONCE: usize = 24;
 
@@ -222,6 +229,10 @@ struct Shared {
     running: AtomicBool,
     /// Envelopes made so far.
     made: AtomicU64,
+    /// Of those, how many were taken.
+    taken: AtomicU64,
+    /// The run is over, or never began.
+    dropped: AtomicBool,
     /// No more will be made.
     ended: AtomicBool,
 }
@@ -243,9 +254,16 @@ impl Made {
 }
 
 impl Stock {
-    /// Begins making envelopes 0 to `total`, the clients taking turns; at most `memory` bytes of
-    /// them wait to be taken.
-    pub(super) fn new(templates: Arc<Vec<Template>>, tag: Tag, total: u64, memory: usize) -> (Self, u64) {
+    /// Begins making envelopes 0 to `expected`, the clients taking turns; at most `memory` bytes of
+    /// them wait to be taken. More are made as they are taken, up to `total`. Also gives how many
+    /// will be made before any is taken.
+    pub(super) fn new(
+        templates: Arc<Vec<Template>>,
+        tag: Tag,
+        expected: u64,
+        total: u64,
+        memory: usize,
+    ) -> (Self, u64) {
         let size = templates.iter().map(|template| template.payload.len()).max().unwrap_or(1) + 128;
         let room = (memory / (size * CHUNK)).max(2);
         let (sender, chunks) = sync_channel(room);
@@ -254,11 +272,11 @@ impl Stock {
         std::thread::Builder::new()
             .name("load-sign".to_owned())
             .spawn(move || {
-                produce(&templates, &tag, total, size, &sender, &made);
+                produce(&templates, &tag, expected, total, size, &sender, &made);
                 made.ended.store(true, Ordering::Relaxed);
             })
             .expect("the system has room for a thread");
-        let ahead = total.min((room * CHUNK) as u64);
+        let ahead = expected.min(total).min((room * CHUNK) as u64);
         (Self { chunks, current: Vec::new().into_iter(), next: 0, shared }, ahead)
     }
 
@@ -292,13 +310,21 @@ impl Stock {
             out.push(Item { index: self.next, bytes });
             self.next += 1;
         }
+        self.shared.taken.store(self.next, Ordering::Relaxed);
         Ok(())
+    }
+}
+
+impl Drop for Stock {
+    fn drop(&mut self) {
+        self.shared.dropped.store(true, Ordering::Relaxed);
     }
 }
 
 fn produce(
     templates: &[Template],
     tag: &Tag,
+    expected: u64,
     total: u64,
     size: usize,
     sink: &SyncSender<Result<Vec<Bytes>, LoadError>>,
@@ -306,6 +332,13 @@ fn produce(
 ) {
     let mut next = 0;
     while next < total {
+        if next >= expected && next - shared.taken.load(Ordering::Relaxed) >= LITTLE {
+            if shared.dropped.load(Ordering::Relaxed) {
+                return;
+            }
+            std::thread::sleep(LOOK);
+            continue;
+        }
         let width = if shared.running.load(Ordering::Relaxed) { 1 } else { SIDE_BY_SIDE };
         let starts: Vec<u64> = (0..width).map(|step| next + (step * CHUNK) as u64).collect();
         let starts: Vec<u64> = starts.into_iter().filter(|start| *start < total).collect();
@@ -368,7 +401,7 @@ mod tests {
     fn envelopes_are_well_formed_numbered_and_each_has_its_own_id() {
         let tag = Tag::random();
         let templates = Arc::new((0..3).map(|_| unsigned(512).unwrap()).collect::<Vec<_>>());
-        let (mut stock, ahead) = Stock::new(templates, tag, 1_000, 1 << 20);
+        let (mut stock, ahead) = Stock::new(templates, tag, 1_000, 1_000, 1 << 20);
         assert_eq!(ahead, 1_000);
         let mut items = Vec::new();
         stock.take(1_200, &mut items).unwrap();
@@ -384,5 +417,19 @@ mod tests {
             assert_eq!((header.channel_id.as_str(), header.tx_id), ("sbft", id.to_string()));
             assert!(ids.insert(id));
         }
+    }
+
+    #[test]
+    fn beyond_what_was_expected_only_a_little_is_made_ahead() {
+        let templates = Arc::new(vec![unsigned(512).unwrap()]);
+        let (mut stock, ahead) = Stock::new(templates, Tag::random(), 100, u64::MAX, 256 << 20);
+        assert_eq!(ahead, 100);
+        let (made, mut items) = (stock.made(), Vec::new());
+        for taken in (1_000..3 * LITTLE).step_by(1_000) {
+            stock.take(1_000, &mut items).unwrap();
+            assert_eq!(items.len() as u64, taken);
+            assert!(made.count() <= taken + LITTLE + (SIDE_BY_SIDE * CHUNK) as u64);
+        }
+        assert!(!made.ended());
     }
 }

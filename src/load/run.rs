@@ -155,8 +155,7 @@ async fn one(
         Pace::Open { .. } => expected,
         Pace::Closed { .. } => u64::MAX,
     };
-    let (stock, ahead) = Stock::new(templates, tag, total, plan.memory);
-    let ahead = ahead.min(expected);
+    let (stock, ahead) = Stock::new(templates, tag, expected, total, plan.memory);
     let made = stock.made();
     while made.count() < ahead && !made.ended() {
         observer.progress(Phase::Making(made.count(), ahead), Duration::ZERO, 0, 0);
