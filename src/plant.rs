@@ -51,7 +51,7 @@ plants! {
         => "prepared certificate", "certificate", "agreement", "evidence";
     "P02" CommitQuorumWeak: "f + 1 commits make a block"
         => "certificate", "agreement";
-    "P03" AcceptanceNotPersisted: "an accepted proposal is not recorded before the prepare for it"
+    "P03" BoundNotPersisted: "how far it may have voted is not recorded before a prepare"
         => "persist first", "one vote";
     "P04" SecondProposal: "a second proposal is accepted at one view and number"
         => "one vote", "agreement", "votes kept";
@@ -138,8 +138,8 @@ plants! {
         => "persist first", "agreement";
     "F3" CommitsAcrossViews: "commits of different views are counted together"
         => "certificate", "agreement";
-    "F4" VoteAgainAfterRestart: "a restarted replica forgets what it accepted, and votes again in the view"
-        => "one vote", "votes kept", "agreement";
+    "F4" VoteAgainAfterRestart: "a restarted replica votes again in a view where it may have voted"
+        => "abstains", "one vote", "votes kept", "agreement";
     "F5" NewViewNotPersisted: "a view entered by a new-view is not recorded before the first vote in it"
         => "proposer", "persist first", "view monotone";
     "F6" CommitAfterViewChange: "a commit is cast in a view after the own view-change left it"
@@ -157,8 +157,8 @@ plants! {
         => "persist first";
     "X04" NewViewChoiceNotPersisted: "a primary's new-view leaves without a record of it"
         => "persist first";
-    "X05" CompactionForgetsVotes: "compaction keeps the certificates and not the accepted proposals"
-        => "votes kept", "persist first";
+    "X05" CompactionForgetsVotes: "compaction keeps the certificates and not how far it may have voted"
+        => "votes kept", "persist first", "abstains";
     "X06" CompactionForgetsView: "compaction keeps the votes and not the view"
         => "view monotone", "persist first", "votes kept";
     "X07" RestartForgetsIds: "a restarted replica does not count the last block's envelopes as duplicates"
@@ -196,7 +196,12 @@ plants! {
     "X23" FlightNeverLands: "what was in flight when a view failed is not proposed again"
         => "settles", "accepted envelopes";
     "X24" LogNotSynced: "the log is written and not synced"
-        => "votes kept", "certificates kept", "view monotone", "persist first", "one vote", "settles", "torn tail";
+        => "votes kept", "certificates kept", "view monotone", "persist first", "one vote", "abstains", "settles",
+           "torn tail";
+    "X25" ProposesAfterRestart: "a restarted primary proposes where it may have proposed before"
+        => "abstains", "one vote";
+    "X26" AbstentionRecorded: "what a replica accepts without voting for it is recorded as voted for"
+        => "abstains", "one vote";
 }
 
 impl Plant {

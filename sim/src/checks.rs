@@ -188,7 +188,7 @@ impl Checks {
                     new_view.body.view_changes.iter().any(|change| !change.body.prepared.is_empty());
                 self.seen.carried_in += u64::from(carries);
             }
-            Record::ViewChange(_) | Record::NewViewChosen(_) => {}
+            Record::Bound { .. } | Record::ViewChange(_) | Record::NewViewChosen(_) => {}
         }
     }
 
@@ -206,7 +206,10 @@ impl Checks {
         if self.wiped.contains(&place) {
             return Ok(());
         }
-        let Some(promises) = self.promises.get(&place) else { return Ok(()) };
+        let Some(promises) = self.promises.get_mut(&place) else { return Ok(()) };
+        let image = body.log.image();
+        promises.unsure = image.bounds.last_key_value().map(|(view, upto)| (*view, *upto));
+        promises.sure.clone_from(&image.accepted);
         let (view, _) = core.stands();
         if view < promises.view {
             return unsafe_because(

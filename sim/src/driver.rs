@@ -108,7 +108,11 @@ impl World {
                     std::hint::black_box(sbft::wire::record::encode(&record));
                     meter.add("encode:record", candidate.envelopes.len(), begun);
                 }
-                self.bodies[body].log.append(record);
+                let binds = record.binds_prepares();
+                let position = self.bodies[body].log.append(record);
+                if binds {
+                    self.bodies[body].binding = position;
+                }
             }
             Output::Broadcast(unsigned) => self.promise(body, Promise::Broadcast(unsigned)),
             Output::Repeat(to, message) => self.promise(body, Promise::Repeat(to, message)),

@@ -113,6 +113,10 @@ impl LocalSigner for KeyFileSigner {
     fn creator(&self) -> Bytes {
         self.creator.clone()
     }
+
+    fn signs_by(&self) -> Option<&PublicKey> {
+        Some(&self.public_key)
+    }
 }
 
 impl fmt::Debug for KeyFileSigner {

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use ring::rand::{SecureRandom as _, SystemRandom};
 use thiserror::Error;
 
+use super::PublicKey;
 use crate::proto::common::SignatureHeader;
 
 /// Why a signature could not be made.
@@ -34,6 +35,13 @@ pub trait LocalSigner: Send + Sync {
 
     /// This node's identity: a serialized `msp.SerializedIdentity`.
     fn creator(&self) -> Bytes;
+
+    /// The key that all signatures of [`sign`](Self::sign) are by, if they are made in this process by
+    /// code that makes no others: then nobody need check them. None, the default, where a signature may
+    /// come out wrong, as a remote signer's may.
+    fn signs_by(&self) -> Option<&PublicKey> {
+        None
+    }
 }
 
 /// Random bytes in a nonce, as Fabric's tools make them.

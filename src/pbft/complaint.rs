@@ -60,9 +60,11 @@ pub(super) enum Reason {
     Fault,
     /// A peer waits in a higher view and cannot come back: no fault of the primary's.
     Stranded,
+    /// It has left the view itself: after a restart, for one, it does not know what it proposed.
+    Resigned,
 }
 
-const REASONS: usize = 6;
+const REASONS: usize = 7;
 
 /// This replica's complaint about the primary of its view.
 #[derive(Clone, Debug, Default)]

@@ -238,6 +238,14 @@ pub enum Note {
         /// How many blocks are proposed again in it.
         reproposed: usize,
     },
+    /// After a restart: up to this number it votes in this view only for what its log says that it
+    /// had voted for, since it may have voted for something else that the log does not know.
+    Abstains {
+        /// The view.
+        view: View,
+        /// The last number.
+        upto: Number,
+    },
     /// A quorum contradicts another: more than f replicas are faulty. The replica has stopped.
     Halted {
         /// What contradicts what.
@@ -250,7 +258,16 @@ pub enum Note {
 pub enum Record {
     /// The payload of a proposal accepted next.
     Payload(Arc<Candidate>),
-    /// This replica accepted the proposal in this view and may have voted prepare for it.
+    /// This replica may have voted prepare in this view at any number up to this one. After a restart it
+    /// votes there for nothing but what the log says it accepted.
+    Bound {
+        /// The view.
+        view: View,
+        /// The last number.
+        upto: Number,
+    },
+    /// This replica accepted the proposal in this view and voted prepare for it. No vote waits for this
+    /// record: it only lets a restarted replica say again what it had said.
     Accepted {
         /// The view.
         view: View,
@@ -266,6 +283,18 @@ pub enum Record {
     NewViewChosen(Arc<NewViewBody>),
     /// This replica entered the view that this message starts.
     NewView(Arc<NewView>),
+}
+
+impl Record {
+    /// A prepare waits until this record is durable, if it comes before it. What forbids a replica to
+    /// contradict its prepares after a restart is the view that it is in and the bound of its votes there;
+    /// all other promises wait for every record before them.
+    pub fn binds_prepares(&self) -> bool {
+        match self {
+            Self::Bound { .. } | Self::ViewChange(_) | Self::NewViewChosen(_) | Self::NewView(_) => true,
+            Self::Payload(_) | Self::Accepted { .. } | Self::Prepared(_) => false,
+        }
+    }
 }
 
 /// Where the ledger ends, as recovery needs it.

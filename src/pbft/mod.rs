@@ -2,9 +2,9 @@
 //! committed block. No I/O, no clock, no randomness, no map with random order.
 //!
 //! `step(now, input, outputs)`: inputs are typed and verified; outputs are an ordered queue, and
-//! *order is the proof*: a promise leaves only when every record before it is durable. What a
-//! replica broadcasts comes back to it as an input after that same wait, so its own vote counts
-//! only once it is durable.
+//! *order is the proof*: a promise leaves only when every record before it is durable; a prepare when
+//! those before it that [`Record::binds_prepares`] are. What a replica broadcasts comes back to it as an
+//! input after that same wait, so its own vote counts only once it could not be contradicted any more.
 //!
 //! The protocol, file by file:
 //!
@@ -19,12 +19,13 @@
 //! 6. `view_change`: a replica asks for the next view, with what it committed and prepared.
 //! 7. `new_view`: a quorum of view-changes fixes what the next view must propose again.
 //! 8. `status`, `fetch`, `catch_up`: messages, candidates and blocks that went missing.
-//! 9. `recovery`: a restart from ledger and log.
+//! 9. `recovery`: a restart from ledger and log; `bound`: what it may vote on after one.
 //!
 //! Everything held is bounded by n, the window, the candidates outstanding, or a named constant.
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+mod bound;
 mod catch_up;
 mod commit;
 mod complaint;
@@ -50,6 +51,7 @@ use std::sync::Arc;
 
 use crate::plant::{Hoard, Plant};
 use crate::types::{BlockCertificate, Candidate, Digest, Number, Place, Time, View};
+use bound::Bound;
 use catch_up::Asked;
 use complaint::Complaint;
 use dedup::Dedup;
@@ -122,6 +124,11 @@ pub struct Replica {
     failed_views: u32,
     progressed: bool,
     change_deadline: Option<Time>,
+
+    /// Up to where the log says that prepares may have been cast; and what it said when this replica
+    /// started.
+    bound: Bound,
+    forgotten: Bound,
 
     accepted_top: Number,
     prepared_top: Number,
@@ -320,7 +327,7 @@ impl Replica {
     }
 
     /// Emits a promise after the records that forbid contradicting it.
-    fn promise(&self, records: Vec<Record>, unsigned: Unsigned, out: &mut Vec<Output>) {
+    fn promise(&self, records: impl IntoIterator<Item = Record>, unsigned: Unsigned, out: &mut Vec<Output>) {
         let records = records.into_iter().map(Output::Persist);
         if self.planted(Plant::VoteBeforePersist) {
             out.push(Output::Broadcast(unsigned));

@@ -249,6 +249,7 @@ impl Replica {
         }
         // After a restart there may be votes of this view in the log: they come first.
         self.repeat_votes(out);
+        self.resign_if_unsure(out);
         if let Some(number) = two_new_views {
             let text = || format!("{number} was committed in this view, and its new-view has another block");
             self.raise(Reason::Fault, text, out);

@@ -142,6 +142,7 @@ impl Replica {
         if !self.planted(Plant::CertificateNotPersisted) {
             records.push(Record::Prepared(Arc::clone(&certificate)));
         }
+        records.extend(self.bound_ahead());
         let vote = CommitVote {
             view,
             header: known.proposal.header.clone(),

@@ -51,6 +51,7 @@ impl Replica {
             && self.primary() == self.config.me
             && self.is_open(number)
             && number > self.settled()
+            && !self.abstains(number)
             && self.slots.get(&number).is_none_or(|slot| slot.voted_in(self.view).is_none())
             && (unprepared < UNPREPARED_BEFORE_MERGING || self.pool.fills(self.limits()))
     }
@@ -93,8 +94,6 @@ impl Replica {
     /// Accepts a proposal for the number after the last accepted one, and votes for it. All its
     /// candidates are held and its data is worked out.
     ///
-    /// The records come before the vote: once it may have left, a restart must not bring back a
-    /// replica that votes for something else at this view and number, or that lacks the payload.
     pub(super) fn accept(&mut self, known: Known, out: &mut Vec<Output>) {
         let number = known.proposal.number();
         assert_eq!(number, self.accepted_top.next(), "proposals are accepted in order");
@@ -114,22 +113,23 @@ impl Replica {
         self.room_since = self.now;
     }
 
-    /// Records the vote for `known` in the current view, and casts it.
+    /// Casts the vote for `known` in the current view, and records it; or abstains.
+    ///
+    /// The vote does not wait for the record of what was accepted: after a restart nothing up to the
+    /// bound is voted on anew ([`super::bound`]). The commit waits, for the payload too.
     pub(super) fn vote(&mut self, mut known: Known, reproposed: bool, out: &mut Vec<Output>) {
         let (view, number, digest) = (self.view, known.proposal.number(), known.digest);
         let proposal = Arc::clone(&known.proposal);
-        let mut records = Vec::new();
+        let cast = self.votes() && !self.abstains(number);
+        let mut payload = Vec::new();
         if number > self.durable && self.missing(&proposal).is_empty() {
             self.pin(&mut known);
-            records = self.payload_records(&proposal);
-        }
-        if !self.planted(Plant::AcceptanceNotPersisted) {
-            records.push(Record::Accepted { view, proposal: Arc::clone(&proposal) });
+            payload = self.payload_records(&proposal);
         }
         let slot = self.slots.entry(number).or_default();
         let first = slot.voted_in(view).is_none_or(|voted| voted.known.digest == digest);
         assert!(first, "one vote for each view and number, whatever a restart brought back");
-        if let Some(before) = slot.voted.replace(Voted { view, known, abandoned: false }) {
+        if let Some(before) = slot.voted.replace(Voted { view, known, cast, abandoned: false }) {
             self.unpin(before.known);
         }
         if !self.votes() {
@@ -137,12 +137,19 @@ impl Replica {
         }
         self.unprepared.insert(number);
         out.push(Output::Note(Note::Accepted { view, number }));
-        let unsigned = if self.primary() == self.config.me && !reproposed {
-            Unsigned::PrePrepare { view, proposal }
-        } else {
-            Unsigned::Prepare(PrepareVote { view, number, digest })
-        };
-        self.promise(records, unsigned, out);
+        if cast {
+            let unsigned = if self.primary() == self.config.me && !reproposed {
+                Unsigned::PrePrepare { view, proposal: Arc::clone(&proposal) }
+            } else {
+                Unsigned::Prepare(PrepareVote { view, number, digest })
+            };
+            let bound = self.bound_before_vote(number);
+            self.promise(bound, unsigned, out);
+        }
+        out.extend(payload.into_iter().map(Output::Persist));
+        if cast || self.planted(Plant::AbstentionRecorded) {
+            out.push(Output::Persist(Record::Accepted { view, proposal }));
+        }
     }
 
     /// The payloads of a proposal that are not in the log yet.

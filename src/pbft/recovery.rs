@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::bound::Bound;
 use super::complaint::Complaint;
 use super::dedup::Dedup;
 use super::fetch::Fetches;
@@ -60,6 +61,8 @@ impl Replica {
             failed_views: 0,
             progressed: true,
             change_deadline: None,
+            bound: Bound::default(),
+            forgotten: Bound::default(),
             accepted_top: tip.number,
             prepared_top: tip.number,
             unprepared: BTreeSet::new(),
@@ -112,6 +115,7 @@ impl Replica {
                     self.pool.restore(self.now, &candidate, &self.dedup);
                 }
             }
+            Record::Bound { view, upto } => self.bound = self.bound.max(Bound { view, upto }),
             Record::Accepted { view, proposal } => self.apply_accepted(view, proposal),
             Record::Prepared(certificate) => self.apply_prepared(certificate),
             Record::ViewChange(view) => {
@@ -135,7 +139,7 @@ impl Replica {
         let known = self.known(proposal);
         let slot = self.slots.entry(known.proposal.number()).or_default();
         if slot.voted.as_ref().is_none_or(|voted| voted.view <= view) {
-            slot.voted = Some(Voted { view, known, abandoned: false });
+            slot.voted = Some(Voted { view, known, cast: true, abandoned: false });
         }
     }
 
@@ -171,6 +175,7 @@ impl Replica {
             return;
         }
         self.left_view = self.view;
+        self.remember_bound(out);
         self.keep_payloads();
         let last = self.tip.certificate.as_ref().map_or(View(0), |certificate| certificate.view);
         if last > self.view {
@@ -190,7 +195,10 @@ impl Replica {
                     }
                 }
             }
-            Phase::Active => self.repeat_votes(out),
+            Phase::Active => {
+                self.repeat_votes(out);
+                self.resign_if_unsure(out);
+            }
             Phase::Entering => self.try_activate(out),
         }
         self.advance(out);
@@ -220,7 +228,7 @@ impl Replica {
         let numbers: Vec<_> = self.slots.keys().copied().filter(|number| *number > self.tip.number).collect();
         for number in numbers {
             let Some(voted) = self.slots[&number].voted_in(view) else { continue };
-            let known = voted.known.clone();
+            let (known, cast) = (voted.known.clone(), voted.cast);
             let follows = number == self.accepted_top.next()
                 && known.pinned
                 && self.open_config.is_none()
@@ -256,11 +264,13 @@ impl Replica {
             }
             let digest = known.digest;
             out.push(Output::Note(Note::Accepted { view, number }));
-            out.push(Output::Broadcast(if self.primary() == me && number > settled {
-                Unsigned::PrePrepare { view, proposal: Arc::clone(&known.proposal) }
-            } else {
-                Unsigned::Prepare(PrepareVote { view, number, digest })
-            }));
+            if cast {
+                out.push(Output::Broadcast(if self.primary() == me && number > settled {
+                    Unsigned::PrePrepare { view, proposal: Arc::clone(&known.proposal) }
+                } else {
+                    Unsigned::Prepare(PrepareVote { view, number, digest })
+                }));
+            }
             if commit {
                 self.prepared_top = number;
                 let known = &self.slots[&number].voted.as_ref().expect("just seen").known;
@@ -311,6 +321,9 @@ impl Replica {
         if self.planted(Plant::CompactionForgetsView) {
             records.clear();
         }
+        if self.bound.view == self.view && !self.planted(Plant::CompactionForgetsVotes) {
+            records.push(Record::Bound { view: self.bound.view, upto: self.bound.upto });
+        }
         if let Some(chosen) = &self.chosen {
             records.push(Record::NewViewChosen(Arc::clone(chosen)));
         }
@@ -327,7 +340,8 @@ impl Replica {
                     records.push(Record::Payload(Arc::clone(candidate)));
                 }
             }
-            if let Some(voted) = voted.filter(|_| !self.planted(Plant::CompactionForgetsVotes)) {
+            let forgets = self.planted(Plant::CompactionForgetsVotes);
+            if let Some(voted) = voted.filter(|voted| voted.cast && !forgets) {
                 records
                     .push(Record::Accepted { view: voted.view, proposal: Arc::clone(&voted.known.proposal) });
             }

@@ -33,6 +33,8 @@ pub(super) struct Known {
 pub(super) struct Voted {
     pub(super) view: View,
     pub(super) known: Known,
+    /// Its prepare was cast. A replica that abstains accepts all the same, to see the block prepared.
+    pub(super) cast: bool,
     /// The block below became another than the one it was proposed on.
     pub(super) abandoned: bool,
 }

@@ -122,7 +122,11 @@ impl Replica {
             return None; // it stopped at the first block of the view
         }
         let since = self.work_since?.max(self.last_progress).max(self.complaint_put_off);
-        let watched = self.phase != Phase::Leaving && self.primary() != self.config.me && self.votes();
+        // A primary whose proposals find no quorum complains too: others may abstain in this view, and
+        // then it takes all who can vote to leave it.
+        let leads = self.primary() == self.config.me;
+        let watched = self.phase != Phase::Leaving && self.votes();
+        let watched = watched && (!leads || self.accepted_top > self.tip.number);
         let watched = watched && !self.complaint.has(Reason::Stalled);
         watched.then(|| since.after(self.complain_timeout()))
     }

@@ -7,6 +7,7 @@
 
 use std::sync::Arc;
 
+use super::complaint::Reason;
 use super::message::{Message, SignedViewChange, Unsigned, ViewChange};
 use super::new_view::Outcome;
 use super::suspicion::Delay;
@@ -101,7 +102,11 @@ impl Replica {
             let claimed = &mut self.peers[signer.index()].claimed;
             *claimed = change.body.base_number().max(*claimed);
         }
+        let resigned = signer == self.primary() && change.body.view > self.view;
         self.view_changes.insert(signer, change);
+        if resigned {
+            self.raise(Reason::Resigned, || "the primary has left the view".to_owned(), out);
+        }
         self.weigh_view_changes(out);
         self.weigh_complaints(out);
     }

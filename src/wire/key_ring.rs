@@ -20,6 +20,11 @@ impl KeyRing {
     pub fn ids(&self) -> Vec<ConsenterId> {
         self.consenters.iter().map(|(id, _)| *id).collect()
     }
+
+    /// The key of the consenter at `place`, if there is such a place.
+    pub fn key(&self, place: Place) -> Option<&PublicKey> {
+        self.consenters.get(place.index()).map(|(_, key)| key)
+    }
 }
 
 impl VoteKeys for KeyRing {

@@ -15,12 +15,13 @@ use super::{schema, shape};
 use crate::pbft::Record;
 use crate::proto::sbft as proto;
 use crate::proto::sbft::log_record::Body;
-use crate::types::View;
+use crate::types::{Number, View};
 
 /// The bytes of a record.
 pub fn encode(record: &Record) -> Bytes {
     let body = match record {
         Record::Payload(candidate) => Body::Payload(candidate.encoding.clone()),
+        Record::Bound { view, upto } => Body::Bound(proto::BoundRecord { view: view.0, upto: upto.0 }),
         Record::Accepted { view, proposal } => {
             Body::Accepted(proto::AcceptedRecord { view: view.0, proposal: Some(from_proposal(proposal)) })
         }
@@ -40,6 +41,7 @@ pub fn decode(bytes: Bytes) -> Result<Record, WireError> {
         Body::Payload(encoding) => candidate::decode(encoding, &Limits::NONE)
             .map(|candidate| Record::Payload(Arc::new(candidate)))
             .map_err(|error| WireError::at("payload", Problem::Invalid(error.to_string()))),
+        Body::Bound(record) => Ok(Record::Bound { view: View(record.view), upto: Number(record.upto) }),
         Body::Accepted(record) => to_proposal(record.proposal)
             .map(|proposal| Record::Accepted { view: View(record.view), proposal })
             .map_err(|error| error.inside("accepted")),

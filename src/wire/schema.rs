@@ -155,6 +155,8 @@ pub(super) static REPAIR_MESSAGE: Shape = Shape::oneof_from(
 
 static ACCEPTED: Shape = Shape::of(&[one(1, "view", NUMBER), one(2, "proposal", Kind::Message(&PROPOSAL))]);
 
+static BOUND: Shape = Shape::of(&[one(1, "view", NUMBER), one(2, "upto", NUMBER)]);
+
 /// `sbft.LogRecord`.
 pub(super) static LOG_RECORD: Shape = Shape::oneof_from(
     1,
@@ -165,6 +167,7 @@ pub(super) static LOG_RECORD: Shape = Shape::oneof_from(
         one(4, "view_change", Kind::OneofUint),
         one(5, "new_view", Kind::Message(&NEW_VIEW)),
         one(6, "new_view_chosen", Kind::Message(&NEW_VIEW)),
+        one(7, "bound", Kind::Message(&BOUND)),
     ],
 );
 

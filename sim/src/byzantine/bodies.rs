@@ -66,7 +66,9 @@ impl Attack for Forgetful {
                 log.truncate(kept);
             }
             Forgets::Votes => {
-                log.retain(|record| !matches!(record, Record::Accepted { .. } | Record::Prepared(_)));
+                log.retain(|record| {
+                    !matches!(record, Record::Bound { .. } | Record::Accepted { .. } | Record::Prepared(_))
+                });
             }
         }
         self.records = log.len();

@@ -113,8 +113,15 @@ impl Ghost {
                 ),
             },
             Record::NewView(new_view) => self.entered(body.place, new_view),
-            Record::Payload(_) | Record::ViewChange(_) | Record::NewViewChosen(_) => Ok(()),
+            Record::Payload(_) | Record::Bound { .. } | Record::ViewChange(_) | Record::NewViewChosen(_) => {
+                Ok(())
+            }
         }
+    }
+
+    /// Some new-view for this view has a certificate for this: there is one thing to vote for there.
+    pub(crate) fn is_settled(&self, view: View, number: Number, digest: Digest) -> bool {
+        self.carried.contains(&(view, number, digest))
     }
 
     fn accepted(

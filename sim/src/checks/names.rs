@@ -35,6 +35,7 @@ pub const CHECKS: &[Check] = &[
     check("I6", "ghost vote", "every honest signature in a block was really made, f + 1 of them at least"),
     check("I7", "one vote", "no honest replica ever signs two things at one view and number"),
     check("I7", "wiped", "a replica that lost its log casts no vote"),
+    check("I7", "abstains", "after a restart nobody votes where it may have voted for something else"),
     check("I8", "persist first", "no vote leaves before the synced log forbids contradicting it"),
     check("I8", "own vote", "a replica counts its own vote only once it is durable"),
     check("I8", "encoding", "what is written or sent is read as it was meant"),

@@ -4,7 +4,7 @@
 //! at one view and number, none in a view below one that was asked for; and whatever happens to the
 //! disk, what was promised is found there again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sbft::pbft::Record;
 use sbft::pbft::message::{Message, ViewChange};
@@ -30,8 +30,20 @@ pub(super) struct Promises {
     pub(super) asked: View,
     /// Highest view it voted or asked in.
     pub(super) view: View,
+    /// How far it may have voted in which view before it started last, by what its disk said then; and
+    /// what it said to have voted for.
+    pub(super) unsure: Option<(View, Number)>,
+    pub(super) sure: BTreeSet<(View, Number, Digest)>,
     /// Commit votes of blocks that may not be durable here, by number.
     pub(super) commits: BTreeMap<Number, (View, Digest)>,
+}
+
+impl Promises {
+    /// It may have voted here before it started last, and its disk did not say for what.
+    fn is_unsure(&self, view: View, number: Number, digest: Digest) -> bool {
+        self.unsure.is_some_and(|(of, upto)| of == view && number <= upto)
+            && !self.sure.contains(&(view, number, digest))
+    }
 }
 
 impl Checks {
@@ -98,6 +110,15 @@ impl Checks {
             let before = promises.view;
             return unsafe_because("view monotone", format!("{place} votes at {slot:?} after {before}"));
         }
+        if let Slot::Prepare(view, number) = slot
+            && promises.is_unsure(view, number, digest)
+            && !self.ghost.is_settled(view, number, digest)
+        {
+            return unsafe_because(
+                "abstains",
+                format!("{place} votes at {slot:?} after a restart, and may have voted there before"),
+            );
+        }
         promises.view = view;
         promises.votes.insert(slot, digest);
         match slot {
@@ -152,10 +173,10 @@ impl Checks {
             Slot::Prepare(..) => {
                 // Having left the view forbids another vote there just as well.
                 let left = image.asked.max(image.entered.last().copied().unwrap_or_default()) > view;
-                if !left && !image.accepted.contains(&(view, number, digest)) {
+                if !left && !image.allows(view, number) {
                     return unsafe_because(
                         "persist first",
-                        format!("{place} votes at {slot:?} and no acceptance of {digest} is synced"),
+                        format!("{place} votes at {slot:?} and no bound that allows it is synced"),
                     );
                 }
             }
@@ -248,6 +269,17 @@ impl Checks {
             return Ok(());
         }
         self.see_record(body, record);
+        if let Record::Accepted { view, proposal } = record {
+            // The next restart would take it for a vote, and cast it again.
+            let (number, digest) = (proposal.number(), digest_of(proposal, &self.genesis));
+            let unsure = self.promises.get(&body.place).is_some_and(|p| p.is_unsure(*view, number, digest));
+            if unsure && !self.ghost.is_settled(*view, number, digest) {
+                return unsafe_because(
+                    "abstains",
+                    format!("{} records a vote at {number} in {view} that it cannot cast", body.place),
+                );
+            }
+        }
         self.ghost.persisted(body, record, &self.dishonest)
     }
 
@@ -272,12 +304,12 @@ impl Checks {
             }
         }
         let entered = image.entered.last().copied().unwrap_or_default();
-        for (slot, digest) in &promises.votes {
+        for slot in promises.votes.keys() {
             // What forbids voting in a lower view forbids contradicting a vote there, too.
             if let Slot::Prepare(view, number) = slot
                 && *view >= entered.max(image.asked)
                 && *number > durable
-                && !image.accepted.contains(&(*view, *number, *digest))
+                && !image.allows(*view, *number)
             {
                 return unsafe_because(
                     "votes kept",

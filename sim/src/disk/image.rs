@@ -15,7 +15,9 @@ use crate::digests::digest_of;
 pub struct Image {
     pub(super) domain: Domain,
     pub(super) n: usize,
-    /// Proposals accepted.
+    /// Up to where prepares may have been cast, by view.
+    pub bounds: BTreeMap<View, Number>,
+    /// Proposals accepted and voted for.
     pub accepted: BTreeSet<(View, Number, Digest)>,
     /// Certificates held: highest view for each number and digest.
     pub prepared: BTreeMap<(Number, Digest), View>,
@@ -36,6 +38,7 @@ impl Image {
         Self {
             domain,
             n,
+            bounds: BTreeMap::new(),
             accepted: BTreeSet::new(),
             prepared: BTreeMap::new(),
             named: BTreeMap::new(),
@@ -51,6 +54,10 @@ impl Image {
         match record {
             Record::Payload(candidate) => {
                 self.payloads.insert(candidate.digest);
+            }
+            Record::Bound { view, upto } => {
+                let bound = self.bounds.entry(*view).or_default();
+                *bound = (*bound).max(*upto);
             }
             Record::Accepted { view, proposal } => {
                 let digest = digest_of(proposal, genesis);
@@ -73,6 +80,11 @@ impl Image {
                 self.entered.insert(new_view.body.view);
             }
         }
+    }
+
+    /// A prepare may have been cast here in this view.
+    pub fn allows(&self, view: View, number: Number) -> bool {
+        self.bounds.get(&view).is_some_and(|upto| number <= *upto)
     }
 
     /// A certificate for this number and its whole payload are there.

@@ -203,6 +203,7 @@ impl World {
         state.core = None;
         state.incarnation += 1;
         state.outbox.clear();
+        state.binding = 0;
         state.held.clear();
         state.unread.clear();
         state.frozen = None;

@@ -15,7 +15,8 @@ use crate::world::{CrashWhen, Event, Parcel, Promise, World};
 
 impl World {
     pub(super) fn promise(&mut self, body: usize, promise: Promise) {
-        let position = self.bodies[body].log.end();
+        let position =
+            if promise.is_prepare() { self.bodies[body].binding } else { self.bodies[body].log.end() };
         if self.settings.config.plants.has(Plant::OwnVoteBeforeDurable)
             && let Promise::Broadcast(unsigned) = &promise
         {
@@ -41,7 +42,10 @@ impl World {
 
     pub(super) fn begin_sync(&mut self, body: usize) {
         let state = &mut self.bodies[body];
-        if state.syncing.is_some() || state.log.unsynced() == 0 {
+        // What nobody waits for is synced with what somebody waits for next.
+        let durable = state.log.durable();
+        let waits = state.outbox.iter().any(|(after, ..)| *after > durable);
+        if state.syncing.is_some() || !waits {
             return;
         }
         let position = state.log.end();
@@ -81,11 +85,13 @@ impl World {
         }
     }
 
-    /// Lets out every promise whose records are synced. False when the body died on the way.
+    /// Lets out every promise whose records are synced, in order; prepares overtake what still waits.
+    /// False when the body died on the way.
     pub(super) fn release(&mut self, body: usize, inputs: &mut VecDeque<Caused>) -> bool {
         let dealt_with = self.trace.cause;
         let durable = self.bodies[body].log.durable();
-        while self.bodies[body].outbox.front().is_some_and(|(position, ..)| *position <= durable) {
+        while let Some(next) = self.bodies[body].outbox.iter().position(|(position, ..)| *position <= durable)
+        {
             if let Some(machine) = &mut self.machine {
                 if !machine.may_leave(body) {
                     break;
@@ -95,7 +101,7 @@ impl World {
             if self.dies_here(body) {
                 return false;
             }
-            let Some((_, promise, cause)) = self.bodies[body].outbox.pop_front() else { break };
+            let Some((_, promise, cause)) = self.bodies[body].outbox.remove(next) else { break };
             self.trace.cause = cause;
             let place = self.bodies[body].place;
             let nonce = self.draws.bits(Purpose::Nonce, &[body as u64, self.bodies[body].ordinal]);

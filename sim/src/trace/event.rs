@@ -134,6 +134,8 @@ pub enum What {
     Suspected { view: u64, reason: String },
     /// The core entered a view.
     Entered { view: u64, primary: u16, reproposed: u64 },
+    /// The core restarted, and casts no new prepare in the view up to this number.
+    Abstains { view: u64, upto: u64 },
     /// The core does nothing any more.
     Halted { reason: String },
     /// A view-change left: above which block, with which certificates (number and view).

@@ -40,6 +40,7 @@ pub fn note(note: &Note, store: &BlockStore, workload: &Workload) -> What {
         Note::EnteredView { view, primary, reproposed } => {
             What::Entered { view: view.0, primary: primary.0, reproposed: *reproposed as u64 }
         }
+        Note::Abstains { view, upto } => What::Abstains { view: view.0, upto: upto.0 },
         Note::Halted { reason } => What::Halted { reason: reason.to_string() },
     }
 }
@@ -54,6 +55,7 @@ pub fn record(record: &Record, workload: &Workload) -> String {
         Record::Payload(candidate) => {
             format!("payload {} [{}]", candidate.digest, workload.names(&candidate.envelopes))
         }
+        Record::Bound { view, upto } => format!("votes up to {upto} in {view}"),
         Record::Accepted { view, proposal } => format!("accepted {} in {view}", proposal.number()),
         Record::Prepared(certificate) => {
             format!("prepared {} in {}", certificate.proposal.number(), certificate.view)
@@ -110,6 +112,9 @@ impl What {
                 names => format!("committed #{number} in v{view}: {}", names.join(" ")),
             },
             Self::Complains { view, reason } => format!("complains about v{view}: {reason}"),
+            Self::Abstains { view, upto } => {
+                format!("casts no new prepare in v{view} up to #{upto}: it may have cast some")
+            }
             Self::Withdrew { view } => format!("has no complaint about v{view} any more"),
             Self::Suspected { view, reason } => format!("asks for v{view}: {reason}"),
             Self::Entered { view, primary, reproposed } => {
@@ -208,6 +213,7 @@ impl What {
             | Self::Suspected { .. }
             | Self::Complains { .. }
             | Self::Withdrew { .. }
+            | Self::Abstains { .. }
             | Self::Entered { .. }
             | Self::Halted { .. }
             | Self::AsksView { .. }

@@ -56,6 +56,8 @@ pub struct Body {
     pub(crate) frozen: Option<Vec<Event>>,
     /// Promises, each with the log's position that it waits for and the event that caused it.
     pub(crate) outbox: VecDeque<(u64, Promise, u64)>,
+    /// Position after the last record that a prepare waits for.
+    pub(crate) binding: u64,
     /// The position up to which the log is being synced.
     pub(crate) syncing: Option<u64>,
     pub(crate) block_sync_running: bool,
@@ -98,6 +100,7 @@ impl Body {
             clock: Clock::default(),
             frozen: None,
             outbox: VecDeque::new(),
+            binding: 0,
             syncing: None,
             block_sync_running: false,
             tick: None,
@@ -147,4 +150,16 @@ impl Body {
 pub(crate) enum Promise {
     Broadcast(Unsigned),
     Repeat(Place, Message),
+}
+
+impl Promise {
+    /// A prepare, the primary's among them.
+    pub(crate) fn is_prepare(&self) -> bool {
+        match self {
+            Self::Broadcast(unsigned) => {
+                matches!(unsigned, Unsigned::PrePrepare { .. } | Unsigned::Prepare(_))
+            }
+            Self::Repeat(_, message) => matches!(message, Message::PrePrepare(_) | Message::Prepare(_)),
+        }
+    }
 }

@@ -83,8 +83,11 @@ pub(super) struct Driver {
     released: Vec<Digest>,
     /// First record of every log.
     epoch: Bytes,
-    /// Records given to the log since the start.
+    /// Records given to the log since the start; those of them up to the last that a prepare waits for;
+    /// and those that were, or will be, synced.
     persisted: u64,
+    binding: u64,
+    synced: u64,
     log_bytes: u64,
     compact_bytes: u64,
     compact_due: bool,
@@ -136,6 +139,7 @@ impl Driver {
         compact_bytes: u64,
     ) -> Self {
         let (replica, outputs) = replica;
+        let channel = shared.channel().to_owned();
         Self {
             #[cfg(feature = "liar")]
             lies: lies::Lies::of_this_process(&shared, &outlets),
@@ -156,6 +160,8 @@ impl Driver {
             released: Vec::new(),
             epoch,
             persisted: 0,
+            binding: 0,
+            synced: 0,
             log_bytes: 0,
             compact_bytes,
             compact_due: false,
@@ -163,7 +169,7 @@ impl Driver {
             records: Vec::new(),
             promises: Vec::new(),
             blocks: Vec::new(),
-            notes: Notes::default(),
+            notes: Notes::new(&channel),
             snapshot_at: Instant::now(),
             snapshot_due: true,
             last_tick: Instant::now(),
@@ -351,6 +357,9 @@ impl Driver {
             Output::Persist(record) => {
                 let bytes = record::encode(&record);
                 self.persisted += 1;
+                if record.binds_prepares() {
+                    self.binding = self.persisted;
+                }
                 self.log_bytes += bytes.len() as u64;
                 self.records.push(bytes);
             }
@@ -406,20 +415,28 @@ impl Driver {
     }
 
     fn promise(&mut self, to: To, what: What) {
-        self.promises.push(Promise { after: self.persisted, to, what });
+        let after = if what.is_prepare() { self.binding } else { self.persisted };
+        self.promises.push(Promise { after, to, what });
     }
 
     /// Hands records, promises and blocks on, in this order.
     async fn flush(&mut self) -> Result<(), Ended> {
-        if !self.records.is_empty() {
-            let job = LogJob::Append { records: std::mem::take(&mut self.records), upto: self.persisted };
+        // What nobody waits for is synced with what somebody waits for next.
+        let waits = self.promises.iter().any(|promise| promise.after > self.synced);
+        if waits || !self.records.is_empty() {
+            let records = std::mem::take(&mut self.records);
+            let job = LogJob::Append { records, upto: self.persisted, sync: waits };
             self.outlets.log.send(job).await.map_err(|_| Ended)?;
+        }
+        if waits {
+            self.synced = self.persisted;
         }
         if std::mem::take(&mut self.compact_due) {
             let live = rules::compacted(&self.epoch, self.durable, &self.replica.live_records());
             self.log_bytes = 0;
             let job = LogJob::Compact { live, upto: self.persisted };
             self.outlets.log.send(job).await.map_err(|_| Ended)?;
+            self.synced = self.persisted;
         }
         for promise in self.promises.drain(..) {
             self.outlets.promises.send(promise).await.map_err(|_| Ended)?;

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+use ::metrics::{Counter, Gauge, Histogram};
+
 use super::shared::Shared;
 use crate::metrics;
 use crate::pbft::message::Offence;
@@ -10,10 +12,14 @@ use crate::pbft::{Note, Probe, Role};
 use crate::phases::{block, of_block};
 use crate::types::{Number, Place};
 
-/// When the numbers in flight reached their phases.
-#[derive(Default)]
+/// When the numbers in flight reached their phases; and what is counted for each block, looked up once.
 pub(super) struct Notes {
     phases: BTreeMap<Number, Phases>,
+    to_prepared: Histogram,
+    to_committed: Histogram,
+    blocks: Counter,
+    ordered: Counter,
+    last: Gauge,
 }
 
 struct Phases {
@@ -25,6 +31,19 @@ struct Phases {
 const PHASES: usize = 512;
 
 impl Notes {
+    pub(super) fn new(channel: &str) -> Self {
+        let channel = || channel.to_owned();
+        let phase = |phase: &'static str| ::metrics::histogram!(metrics::PHASE_SECONDS, "channel" => channel(), "phase" => phase);
+        Self {
+            phases: BTreeMap::new(),
+            to_prepared: phase("accept_to_prepared"),
+            to_committed: phase("prepared_to_committed"),
+            blocks: ::metrics::counter!(metrics::BLOCKS, "channel" => channel()),
+            ordered: ::metrics::counter!(metrics::ORDERED, "channel" => channel()),
+            last: ::metrics::gauge!(metrics::BFT_COMMITTED_BLOCK_NUMBER, "channel" => channel()),
+        }
+    }
+
     pub(super) fn note(&mut self, shared: &Shared, note: Note) {
         let channel = shared.channel();
         let label = || channel.to_owned();
@@ -42,23 +61,19 @@ impl Notes {
                 of_block(block::PREPARED, shared.members.me, number);
                 if let Some(phases) = self.phases.get_mut(&number) {
                     phases.prepared = Some(Instant::now());
-                    let took = phases.accepted.elapsed();
-                    ::metrics::histogram!(metrics::PHASE_SECONDS, "channel" => label(), "phase" => "accept_to_prepared")
-                        .record(took);
+                    self.to_prepared.record(phases.accepted.elapsed());
                 }
             }
             Note::Committed { view, number, envelopes } => {
                 tracing::debug!(channel, view = view.0, number = number.0, envelopes, "committed");
                 of_block(block::COMMITTED, shared.members.me, number);
                 if let Some(prepared) = self.phases.remove(&number).and_then(|phases| phases.prepared) {
-                    ::metrics::histogram!(metrics::PHASE_SECONDS, "channel" => label(), "phase" => "prepared_to_committed")
-                        .record(prepared.elapsed());
+                    self.to_committed.record(prepared.elapsed());
                 }
                 self.phases = self.phases.split_off(&number);
-                ::metrics::counter!(metrics::BLOCKS, "channel" => label()).increment(1);
-                ::metrics::counter!(metrics::ORDERED, "channel" => label()).increment(envelopes as u64);
-                ::metrics::gauge!(metrics::BFT_COMMITTED_BLOCK_NUMBER, "channel" => label())
-                    .set(number.0 as f64);
+                self.blocks.increment(1);
+                self.ordered.increment(envelopes as u64);
+                self.last.set(number.0 as f64);
             }
             Note::Complains { view, reason } => {
                 tracing::warn!(channel, view = view.0, reason, "complaining about the primary");
@@ -73,6 +88,14 @@ impl Notes {
             Note::EnteredView { view, primary, reproposed } => {
                 let primary = shared.members.id(primary);
                 tracing::info!(channel, view = view.0, %primary, reproposed, "entered the view");
+            }
+            Note::Abstains { view, upto } => {
+                tracing::info!(
+                    channel,
+                    view = view.0,
+                    upto = upto.0,
+                    "restarted in a view where it may have voted: up to this block it casts no new prepares there"
+                );
             }
             Note::Halted { reason } => shared.fail(format!(
                 "two quorums contradict each other, so more than f replicas are faulty: {reason}"

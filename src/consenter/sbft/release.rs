@@ -1,6 +1,7 @@
 //! The release task: signs promises, waits until what forbids contradicting them is durable, sends
-//! them, and feeds them back.
+//! them, and feeds them back. In order, but that prepares overtake what waits for a sync.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -15,8 +16,8 @@ use crate::pbft::message::{Message, Unsigned};
 use crate::phases::{block, of_block};
 use crate::transport::Class;
 use crate::types::{Place, Verified};
-use crate::wire::NONCE_BYTES;
 use crate::wire::signing::Signing;
+use crate::wire::{Checker, KeyRing, NONCE_BYTES};
 
 /// Something that leaves once `after` records are durable.
 pub(super) struct Promise {
@@ -44,8 +45,21 @@ pub(super) enum What {
     Signed(Message),
 }
 
-/// Promises that are being signed at the same time, which matters when the key is far away.
-const SIGNING: usize = 32;
+impl What {
+    /// A prepare, the primary's among them: it waits for fewer records than all others.
+    pub(super) fn is_prepare(&self) -> bool {
+        match self {
+            Self::Unsigned(unsigned) => {
+                matches!(unsigned, Unsigned::PrePrepare { .. } | Unsigned::Prepare(_))
+            }
+            Self::Signed(message) => matches!(message, Message::PrePrepare(_) | Message::Prepare(_)),
+        }
+    }
+}
+
+/// Promises that are being signed or wait for a sync at the same time. The signing matters when the key is
+/// far away.
+const UNDER_WAY: usize = 64;
 /// Waits before a signature is tried again. While the signer is down each promise is tried once.
 const RETRIES: [Duration; 3] =
     [Duration::from_millis(50), Duration::from_millis(150), Duration::from_millis(400)];
@@ -72,20 +86,28 @@ pub(super) async fn run(
     let me = shared.members.me;
     let signing = Signing { domain: *shared.checker.domain(), place: me, consenter: shared.members.id(me) };
     let hand = Hand { shared: shared.clone(), signing, down: AtomicBool::new(false) };
-    let mut signed = FuturesOrdered::new();
+    let mut signing = FuturesOrdered::new();
+    let mut signed = VecDeque::new();
     loop {
+        let known = *durable.borrow_and_update();
+        let mut waiting = VecDeque::with_capacity(signed.len());
+        for (after, to, message) in signed.drain(..) {
+            if after <= known {
+                send(&shared, &to, message, &loopback);
+            } else {
+                waiting.push_back((after, to, message));
+            }
+        }
+        signed = waiting;
         tokio::select! {
             biased;
-            promise = promises.recv(), if signed.len() < SIGNING => match promise {
-                Some(promise) => signed.push_back(hand.sign(promise)),
+            promise = promises.recv(), if signing.len() + signed.len() < UNDER_WAY => match promise {
+                Some(promise) => signing.push_back(hand.sign(promise)),
                 None => break,
             },
-            Some(promise) = signed.next() => {
-                let Some((after, to, message)) = promise else { continue };
-                if durable.wait_for(|durable| *durable >= after).await.is_err() {
-                    break; // the log thread has ended: nothing more becomes durable
-                }
-                send(&shared, &to, message, &loopback);
+            Some(promise) = signing.next() => signed.extend(promise),
+            changed = durable.changed(), if !signed.is_empty() => if changed.is_err() {
+                break; // the log thread has ended: nothing more becomes durable
             }
         }
     }
@@ -112,9 +134,13 @@ fn send(shared: &Shared, to: &To, message: Message, loopback: &mpsc::UnboundedSe
 }
 
 /// One's own vote takes the way of anyone's, so that a key that does not fit the channel is noticed
-/// here and not in a block.
+/// here and not in a block; but where it is known to fit.
 fn hear(shared: &Shared, message: Message, loopback: &mpsc::UnboundedSender<Verified<Message>>) {
-    match shared.checker.check(shared.members.me, message) {
+    let me = shared.members.me;
+    let by = shared.support.signer().signs_by();
+    let fits = by.is_some() && by == shared.checker.keys().key(me);
+    let checked = if fits { Ok(Checker::<KeyRing>::own(message)) } else { shared.checker.check(me, message) };
+    match checked {
         // The protocol task has ended when nobody receives it.
         Ok(verified) => drop(loopback.send(verified)),
         Err(rejection) => shared.fail(format!(

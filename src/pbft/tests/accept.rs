@@ -70,10 +70,13 @@ impl Backup {
 fn accepted(proposal: &Arc<Proposal>, payloads: &[&Arc<Candidate>]) -> Vec<Output> {
     let (view, number) = (View(0), proposal.number());
     let mut outputs = vec![Output::Note(Note::Accepted { view, number })];
-    outputs.extend(payloads.iter().map(|payload| Output::Persist(Record::Payload(Arc::clone(payload)))));
-    outputs.push(Output::Persist(Record::Accepted { view, proposal: Arc::clone(proposal) }));
+    if number == Number(1) {
+        outputs.push(Output::Persist(Record::Bound { view, upto: Number(33) }));
+    }
     let digest = proposal.digest(&GENESIS);
     outputs.push(Output::Broadcast(Unsigned::Prepare(PrepareVote { view, number, digest })));
+    outputs.extend(payloads.iter().map(|payload| Output::Persist(Record::Payload(Arc::clone(payload)))));
+    outputs.push(Output::Persist(Record::Accepted { view, proposal: Arc::clone(proposal) }));
     outputs
 }
 
@@ -89,7 +92,7 @@ fn complains(outputs: &[Output]) -> bool {
 }
 
 #[test]
-fn payload_and_acceptance_are_logged_before_the_prepare() {
+fn how_far_it_votes_is_logged_before_the_first_prepare_and_what_it_accepted_after_each() {
     let mut backup = Backup::new();
     let (one, other) = (candidate(2, 0, &["a", "b"]), candidate(3, 0, &["c"]));
     let first = proposal(1, GENESIS, &[&one, &other]);

@@ -250,9 +250,7 @@ impl World {
         let first = *node.votes.entry((kind, view.0, number.0)).or_insert(digest);
         assert_eq!(first, digest, "r{me} votes for two proposals {number} in {view}");
         let recorded = node.log.iter().any(|record| match record {
-            Record::Accepted { view: at, proposal } => {
-                kind == 0 && at == view && proposal.digest(&GENESIS) == digest
-            }
+            Record::Bound { view: at, upto } => kind == 0 && at == view && number <= *upto,
             Record::Prepared(held) => {
                 kind == 1 && held.view == *view && held.proposal.digest(&GENESIS) == digest
             }

@@ -40,12 +40,17 @@ fn accepted_and_prepared_are_voted_for_again_in_the_same_view() {
             _ => assert!(matches!(again[0], Unsigned::Prepare(vote) if vote.view == View(0))),
         }
         assert!(matches!(again[1], Unsigned::Commit(vote) if vote.view == View(0)));
-        assert_eq!(again.len(), 2);
-        assert!(replica.probe().active);
-        assert!(
-            !outputs.iter().any(|output| matches!(output, Output::Persist(_))),
-            "all of it is in the log"
-        );
+        let persisted: Vec<_> =
+            outputs.iter().filter(|output| matches!(output, Output::Persist(_))).collect();
+        if me == 0 {
+            // It may have proposed more than it knows of, and so it resigns.
+            assert!(matches!(again[2..], [Unsigned::ViewChange(change)] if change.view == View(1)));
+            assert!(matches!(persisted[..], [Output::Persist(Record::ViewChange(View(1)))]));
+        } else {
+            assert_eq!(again.len(), 2);
+            assert!(replica.probe().active);
+            assert_eq!(persisted.len(), 0, "all of it is in the log");
+        }
     }
 }
 
@@ -92,7 +97,92 @@ fn all_replicas_restart_at_once_and_go_on_with_what_they_had_prepared() {
     world.run(Duration::from_secs(1));
     for me in 0..4 {
         assert_eq!(world.chain(me), ["a"]);
-        assert_eq!(world.probe(me).view, View(0));
+        assert_eq!(world.probe(me).view, View(1), "the primary of view 0 resigned");
+    }
+}
+
+/// All have cast their prepares for block 1, which are lost; and some lose their power then: their logs end
+/// with the bound, which is what a prepare waits for.
+fn forgetful_world(forgetful: &[usize]) -> World {
+    let mut world = World::new(4);
+    world.lose = Box::new(|from, to, input| match input {
+        Input::Message { message, .. } => from != to && matches!(message.get(), Message::Prepare(_)),
+        _ => false,
+    });
+    world.submit(&candidate(1, 0, &["a"]));
+    world.settle();
+    world.lose = Box::new(|_, _, _| false);
+    for me in forgetful {
+        world.stop(*me);
+        let log = &mut world.nodes[*me].log;
+        let bound = log.iter().position(|record| matches!(record, Record::Bound { .. })).expect("it voted");
+        log.truncate(bound + 1);
+        world.start(*me);
+    }
+    world
+}
+
+#[test]
+fn a_restarted_backup_casts_no_prepare_that_it_may_have_cast_and_commits_with_the_others() {
+    let mut world = forgetful_world(&[3]);
+    world.run(Duration::from_millis(300));
+    for round in 0..3 {
+        world.submit(&candidate(2, round, &[["b", "c", "d"][round as usize]]));
+        world.run(Duration::from_millis(50));
+    }
+    for me in 0..4 {
+        assert_eq!(world.chain(me), ["a", "b", "c", "d"]);
+        assert_eq!(world.probe(me).view, View(0), "three are enough");
+    }
+    let voted = |record: &Record| matches!(record, Record::Accepted { .. });
+    assert!(!world.nodes[3].log.iter().any(voted), "what it did not vote for is not recorded as voted for");
+    let committed = |record: &Record| matches!(record, Record::Prepared(_));
+    assert!(world.nodes[3].log.iter().any(committed), "it commits");
+}
+
+#[test]
+fn a_restarted_backup_votes_again_above_its_bound() {
+    let mut world = forgetful_world(&[3]);
+    world.run(Duration::from_millis(300));
+    for sequence in 0..40 {
+        world.submit(&candidate(2, sequence, &[&format!("b{sequence}")]));
+        world.run(Duration::from_millis(50));
+    }
+    assert_eq!(world.probe(3).committed, Number(41));
+    let voted: Vec<_> = world.nodes[3]
+        .log
+        .iter()
+        .filter_map(|record| match record {
+            Record::Accepted { proposal, .. } => Some(proposal.number()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(voted.first(), Some(&Number(34)), "33 may have been voted on before");
+    assert_eq!(world.probe(3).view, View(0));
+}
+
+#[test]
+fn a_restarted_primary_resigns_and_nobody_waits_for_a_timeout() {
+    let mut world = forgetful_world(&[0]);
+    world.run(Duration::from_millis(100));
+    for me in 0..4 {
+        assert_eq!(world.probe(me).view, View(1), "r{me}");
+        assert!(world.probe(me).active, "r{me}");
+    }
+    world.submit(&candidate(2, 0, &["b"]));
+    world.run(Duration::from_millis(300));
+    assert_eq!(world.chain(0), ["a", "b"]);
+}
+
+#[test]
+fn two_restarted_backups_make_the_others_change_the_view_when_work_comes() {
+    let mut world = forgetful_world(&[2, 3]);
+    world.run(Duration::from_millis(300));
+    world.submit(&candidate(1, 1, &["b"]));
+    world.run(Duration::from_secs(2));
+    for me in 0..4 {
+        assert_eq!(world.chain(me), ["a", "b"]);
+        assert_eq!(world.probe(me).view, View(1));
     }
 }
 
@@ -106,8 +196,9 @@ fn views_never_go_back_over_restarts() {
         assert_eq!(world.probe(me).view, View(1));
         world.stop(me);
         world.start(me);
-        assert_eq!(world.probe(me).view, View(1), "r{me}");
-        assert!(world.probe(me).active, "r{me}");
+        let primary = me == 1; // which resigns
+        assert_eq!(world.probe(me).view, View(if primary { 2 } else { 1 }), "r{me}");
+        assert_eq!(world.probe(me).active, !primary, "r{me}");
     }
     world.submit(&candidate(2, 0, &["b"]));
     world.run(Duration::from_secs(1));

@@ -213,6 +213,8 @@ impl Consenters {
         let proposal = self.proposal(9, 1);
         vec![
             Record::Payload(Arc::new(some_candidate())),
+            Record::Bound { view: View(0), upto: Number(32) },
+            Record::Bound { view: View(u64::MAX), upto: Number(u64::MAX) },
             Record::Accepted { view: View(4), proposal: Arc::clone(&proposal) },
             Record::Prepared(Arc::new(self.prepared(4, &proposal))),
             Record::ViewChange(View(0)),
@@ -403,7 +405,8 @@ impl Random {
     }
 
     fn record(&mut self) -> Record {
-        match self.up_to(4) {
+        match self.up_to(5) {
+            5 => Record::Bound { view: View(self.number()), upto: Number(self.number()) },
             0 => Record::Accepted { view: View(self.number()), proposal: self.proposal() },
             1 => Record::Prepared(self.prepared()),
             2 => Record::ViewChange(View(self.number())),

@@ -117,6 +117,10 @@ pub(super) fn marks(story: &Story<'_>, limit: usize) -> Vec<Mark> {
             What::Withdrew { .. } => {
                 mark(false, "k-again", Sign::None, "no complaint any more", vec![], String::new())
             }
+            What::Abstains { upto, .. } => {
+                let text = format!("abstains up to #{upto}");
+                mark(false, "k-again", Sign::None, &text, vec![], String::new())
+            }
             What::Suspected { view, reason } => {
                 let text = short(&format!("wants view {view}: {reason}"), limit);
                 mark(false, "k-vc", Sign::Dot("d-vc"), &text, vec![], String::new())
