@@ -22,6 +22,7 @@ mod tests;
 mod text;
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -41,6 +42,11 @@ pub struct NodeConfig {
     /// block is synced to it.
     #[serde(default = "default_data_dir")]
     pub data_dir: PathBuf,
+    /// Threads that run this node's tasks: connections, protocol, clients. Default: one for each core.
+    /// (Signatures are checked on other threads, one for each core.) Fewer where nodes share a machine:
+    /// each thread beyond the cores that a node has to itself costs it time with every message.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub threads: Option<NonZeroUsize>,
     /// Who this node is to other replicas and to verifiers of blocks.
     pub identity: IdentityConfig,
     /// The listeners.
@@ -388,6 +394,7 @@ impl NodeConfig {
             id,
             genesis: PathBuf::from("genesis.block"),
             data_dir: default_data_dir(),
+            threads: None,
             identity: IdentityConfig {
                 msp_id: msp_id.to_owned(),
                 certificate: PathBuf::from("identity/cert.pem"),

@@ -19,6 +19,7 @@ mod verify;
 use std::fmt::Display;
 use std::future::Future;
 use std::io::{ErrorKind, Write as _};
+use std::num::NonZeroUsize;
 use std::process::ExitCode;
 
 use crate::client::connect::chain_of_causes;
@@ -138,13 +139,21 @@ impl From<Key> for KeyKind {
     }
 }
 
-/// Runs `future` to its end on a multi-threaded runtime.
+/// Runs `future` to its end on a multi-threaded runtime with a thread for each core.
 fn block_on<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
-    tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .context("the asynchronous runtime cannot start")?
-        .block_on(future)
+    block_on_threads(None, future)
+}
+
+/// The same with this many threads.
+fn block_on_threads<T>(
+    threads: Option<NonZeroUsize>,
+    future: impl Future<Output = anyhow::Result<T>>,
+) -> anyhow::Result<T> {
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    if let Some(threads) = threads {
+        runtime.worker_threads(threads.get());
+    }
+    runtime.enable_all().build().context("the asynchronous runtime cannot start")?.block_on(future)
 }
 
 #[cfg(test)]

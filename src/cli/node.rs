@@ -27,7 +27,7 @@ pub(super) struct Args {
 /// Runs the node until SIGTERM or SIGINT (exit status 0) or until it cannot go on (1).
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let config = NodeConfig::load(&args.config)?;
-    super::block_on(async move {
+    super::block_on_threads(config.threads, async move {
         lies::begin(args.lie, args.lie_on_signal)?;
         let told = node::termination()?;
         let shutdown = async {

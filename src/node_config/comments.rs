@@ -5,6 +5,10 @@ const COMMENTS: &[(&str, &str)] = &[
     ("id", "This node's consenter id, as the channel's consenter mapping gives it; from 1."),
     ("genesis", "The channel's genesis block. Relative paths start from this file's directory."),
     ("data_dir", "Ledgers and logs. Every block is synced to it: a disk of its own pays."),
+    (
+        "threads",
+        "Threads that run this node's tasks; without it one for each core. Fewer where nodes share a machine.",
+    ),
     ("identity", "Who this node is to other replicas and to verifiers of blocks."),
     ("identity.msp_id", "The MSP the certificate belongs to."),
     ("identity.certificate", "X.509 certificate (PEM); must be the one in this node's consenter entry."),

@@ -32,6 +32,7 @@ fn the_least_file_gets_every_default() {
 fn what_is_written_reads_back_the_same() {
     let mut config = NodeConfig::with_defaults(3, "OrdererOrg");
     config.tls = Some(TlsConfig { certificate: "a".into(), key: "b".into(), client_ca: Some("c".into()) });
+    config.threads = NonZeroUsize::new(2);
     config.broadcast.success = Success::Committed;
     config.limits.shutdown_grace = Duration::from_millis(1500);
     let text = config.to_toml();

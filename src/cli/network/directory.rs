@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
@@ -215,6 +216,9 @@ impl Directory {
         };
         let mut config = NodeConfig::with_defaults(id, ORDERER_MSP);
         config.genesis = PathBuf::from("../genesis.block");
+        // They share this machine's cores.
+        let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        config.threads = NonZeroUsize::new((cores / self.settings.replicas as usize).max(1));
         config.listen =
             ListenConfig { grpc: self.address(id, 0), quic: self.address(id, 1), ops: self.address(id, 2) };
         let (certificate, key) = inside(files.identity());
