@@ -150,7 +150,7 @@ impl Scale {
         let binary = Binary::find(self.sbft.as_deref())?;
         self.make_folder()?;
         let mut note = |what: &str| complain(&format!("measuring {what}\n"));
-        let costs = calibrate::measure(&binary, &self.dir, &STEPPED, &mut note)?;
+        let costs = calibrate::measure(&binary, &self.dir, &STEPPED, self.base_port, &mut note)?;
         let text = costs.text()?;
         std::fs::write(file, &text).map_err(|error| format!("cannot write {}: {error}", file.display()))?;
         say(&text)?;
@@ -228,7 +228,13 @@ impl Scale {
             "shared": self.shared || self.measure,
             "cores": self.cores,
         });
-        let object = serde_json::json!({ "settings": settings, "rows": rows });
+        let ratios: Vec<_> = ratios(rows)
+            .into_iter()
+            .map(|(n, predicted, measured)| {
+                serde_json::json!({ "n": n, "predicted": predicted, "measured": measured })
+            })
+            .collect();
+        let object = serde_json::json!({ "settings": settings, "rows": rows, "cpu_over_n4": ratios });
         serde_json::to_string_pretty(&object).map(|text| text + "\n").map_err(|error| error.to_string())
     }
 
@@ -254,11 +260,20 @@ impl Scale {
             if let Some(m) = measured {
                 let _ = writeln!(
                     text,
-                    "     measured   {:12.0}  {:8.2}  {:8.2}  {:10.1}\n     error      {:>12}  {:>8}  {:>8}  {:>10}",
+                    "     measured   {:12.0}  {:8.2}  {:8.2}  {:10.1}  {:9}  {:10}  {:5.0}{}\n     \
+                     error      {:>12}  {:>8}  {:>8}  {:>10}",
                     m.committed_per_s,
                     m.p50_ms,
                     m.p99_ms,
                     m.cpu_us_per_envelope,
+                    "",
+                    "",
+                    m.block,
+                    if m.other_cpus > 0.1 {
+                        format!("  other programs took {:.1} processors", m.other_cpus)
+                    } else {
+                        String::new()
+                    },
                     error(p.committed_per_s, m.committed_per_s),
                     error(p.p50_ms, m.p50_ms),
                     error(p.p99_ms, m.p99_ms),
@@ -267,25 +282,36 @@ impl Scale {
             }
         }
         text += "processor time for each envelope, us:\n";
-        for Row { predicted, .. } in rows {
+        for Row { n, predicted, measured } in rows {
             let parts: Vec<String> =
                 predicted.parts_us.iter().map(|(name, us)| format!("{name} {us:.1}")).collect();
-            let _ = writeln!(
-                text,
-                "{:3}  {}; generator {:.1}",
-                predicted.n,
-                parts.join(", "),
-                predicted.client_us_per_envelope
-            );
+            let client = measured.as_ref().map(|measured| measured.client_us_per_envelope);
+            let client = client.map_or_else(String::new, |us| format!(" (measured {us:.1})"));
+            let generator = predicted.client_us_per_envelope;
+            let _ = writeln!(text, "{n:3}  {}; generator {generator:.1}{client}", parts.join(", "));
         }
-        let of = |n| rows.iter().find(|row| row.n == n);
-        if let (Some(four), Some(sixteen)) = (of(4), of(16)) {
-            let (four, sixteen) = (&four.predicted, &sixteen.predicted);
-            let ratio = sixteen.cpu_us_per_envelope / four.cpu_us_per_envelope;
-            let _ = writeln!(text, "processor time for each envelope, n = 16 over n = 4: {ratio:.2}");
+        for (n, ratio, measured) in ratios(rows) {
+            let _ = write!(text, "processor time for each envelope, n = {n} over n = 4: {ratio:.2}");
+            match measured {
+                Some(measured) => {
+                    let _ = writeln!(text, ", measured {measured:.2}, error {}", error(ratio, measured));
+                }
+                None => text.push('\n'),
+            }
         }
         text
     }
+}
+
+/// Processor time for each envelope over that of four replicas: predicted, and measured if it was.
+fn ratios(rows: &[Row]) -> Vec<(usize, f64, Option<f64>)> {
+    let Some(four) = rows.iter().find(|row| row.n == 4) else { return Vec::new() };
+    let measured = |row: &Row| row.measured.as_ref().map(|measured| measured.cpu_us_per_envelope);
+    let ratio = |row: &Row| {
+        let predicted = row.predicted.cpu_us_per_envelope / four.predicted.cpu_us_per_envelope;
+        (row.n, predicted, measured(row).zip(measured(four)).map(|(this, four)| this / four))
+    };
+    rows.iter().filter(|row| row.n > 4).map(ratio).collect()
 }
 
 /// How far a prediction is from what was measured, in percent of what was measured.

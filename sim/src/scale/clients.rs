@@ -20,7 +20,7 @@ pub(crate) struct Clients {
     n: usize,
     /// Bytes of an envelope.
     pub(super) bytes: usize,
-    /// All read the first replica's blocks, or each those of the replica that it sent to.
+    /// All read one replica's blocks, or each those of the replica that it sent to.
     one_reader: bool,
     begin: Time,
     /// When each envelope was due.
@@ -65,9 +65,9 @@ impl Clients {
         (index % self.n as u64) as usize
     }
 
-    /// Somebody reads this replica's blocks.
+    /// Somebody reads this replica's blocks: one that is not primary, or each client its own.
     pub(super) fn reads(&self, body: usize) -> bool {
-        !self.one_reader || body == 0
+        !self.one_reader || body == 1.min(self.n - 1)
     }
 
     /// A block with these envelopes was read from a replica; gives how many are to be sent for them.

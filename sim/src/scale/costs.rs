@@ -30,19 +30,29 @@ impl Line {
     }
 }
 
-/// Signatures of one kind. Microseconds of one processor.
+/// Votes' signatures of one kind. Microseconds of one processor.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Signature {
     /// Making one.
     pub sign_us: f64,
-    /// Decoding a vote that arrived and checking it.
-    pub vote_us: f64,
-    /// A client's signature, checked alone.
-    pub envelope_us: f64,
-    /// A client's signature, checked together with others,
-    pub batched_us: f64,
-    /// and what such a batch takes besides, however many there are.
+    /// Decoding a vote that arrived.
+    pub decode_us: f64,
+    /// Checking it.
+    pub check_us: f64,
+}
+
+/// What the filters take, signatures of clients included. Microseconds of one processor.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Filtering {
+    /// An envelope from a client that is judged alone.
+    pub alone: Line,
+    /// One of many that are judged together,
+    pub together: Line,
+    /// one of another replica's candidate, and its share of the candidate's decoding and hashing,
+    pub candidate: Line,
+    /// and what so many together take besides.
     pub batch_us: f64,
 }
 
@@ -50,6 +60,8 @@ pub struct Signature {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Way {
+    /// What a frame takes besides, at both ends together, when none went before it.
+    pub wake_us: f64,
     /// Sending a frame, one after the other.
     pub send: Line,
     /// Receiving it.
@@ -80,6 +92,18 @@ pub struct Steps {
     pub us: BTreeMap<String, f64>,
 }
 
+/// The filters, by who must sign.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Filters {
+    /// Nobody.
+    pub open: Filtering,
+    /// Clients, with Ed25519.
+    pub ed25519: Filtering,
+    /// Clients, with ECDSA P-256.
+    pub p256: Filtering,
+}
+
 /// What was measured, on which machine.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -92,17 +116,19 @@ pub struct Costs {
     pub version: String,
     /// Waking a task that waits: a thread's way to sleep and back. Charged when a lane has no work.
     pub wake_us: f64,
-    /// An envelope's form, headers and rules but for its signature.
-    pub form: Line,
+    /// What a replica takes in a second in which it has nothing to do.
+    pub idle_us: f64,
     /// Making a candidate, for each envelope.
     pub encode: Line,
-    /// Decoding and hashing a candidate and judging its envelopes but for their signatures, for each.
-    pub decode: Line,
     /// A client's envelope from the socket to the filters, its answer, and its share of the blocks
     /// delivered: at the replica.
     pub ingest: Line,
-    /// The same at the client, which also makes and signs it.
+    /// The same at the client.
     pub client: Line,
+    /// What it takes the replica besides when no other came just before,
+    pub ingest_wake_us: f64,
+    /// and the client.
+    pub client_wake_us: f64,
     /// Votes and all that is small.
     pub message: Way,
     /// Candidates.
@@ -111,10 +137,12 @@ pub struct Costs {
     pub log: Disk,
     /// The ledger, for each block.
     pub ledger: Disk,
-    /// Ed25519.
+    /// Votes with Ed25519.
     pub ed25519: Signature,
-    /// ECDSA P-256.
+    /// Votes with ECDSA P-256.
     pub p256: Signature,
+    /// The filters, by who must sign.
+    pub filters: Filters,
     /// Core and intake.
     pub steps: Vec<Steps>,
 }

@@ -9,13 +9,14 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use sbft::consenter::sbft::settled::Settled;
 use sbft::pbft::message::Message;
 use sbft::pbft::{Input, Record};
 use sbft::types::{Candidate, CommittedBlock, Digest, Number, Verified};
 
 use super::clients::Clients;
 use super::cores::{Cores, Lane};
-use super::costs::{Costs, Signature, micros_of};
+use super::costs::{Costs, Filtering, Signature, micros_of};
 use super::links::Links;
 use super::meter;
 use super::{Sharing, Signed};
@@ -26,10 +27,14 @@ use crate::world::{Event, Parcel, Promise, World};
 
 /// Candidates this long are made on the worker threads; shorter ones where they are cut.
 const LARGE_BATCH: usize = 64 << 10;
+/// Candidates up to this length are judged where they are received; longer ones on the worker threads.
+const SMALL_CANDIDATE: usize = 8 << 10;
 /// Signatures of a candidate that one worker checks together.
 const CHUNK: usize = sbft::crypto::ED25519_CHUNK;
-/// Envelopes of a client that one worker judges together, and that are taken up at once.
+/// Envelopes of a client that one worker judges together, and that are taken up at once; so few are judged
+/// where they are received.
 const JUDGED_TOGETHER: (usize, usize) = (8, 64);
+const JUDGED_IN_PLACE: usize = 2;
 const TAKEN_AT_ONCE: usize = 256;
 /// Signatures below this count are checked one by one.
 const WORTH_A_BATCH: usize = 4;
@@ -52,8 +57,8 @@ const HEAR_BULK: u8 = 9;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Part {
     Ingest,
-    ClientSignatures,
-    Form,
+    Admit,
+    Judge,
     Encode,
     Votes,
     Steps,
@@ -68,8 +73,8 @@ impl Part {
     /// All of them, in order, with their names.
     pub(super) const NAMES: [&'static str; 11] = [
         "clients",
-        "client signatures",
-        "form",
+        "filters",
+        "filters of candidates",
         "encode",
         "votes",
         "steps",
@@ -90,8 +95,10 @@ pub(crate) enum Task {
     Leave(Parcel, Duration),
     /// The receiver's card has all of it.
     Arrive(Parcel),
-    /// The receiver has read and checked it.
+    /// The receiver has read and decoded it.
     Heard(Parcel),
+    /// It has checked it.
+    Vouched(Parcel),
     /// The protocol task has dealt with it.
     Receive(Parcel),
     /// One of several workers has done its share.
@@ -234,6 +241,11 @@ impl Machine {
         }
     }
 
+    /// What all replicas take in a second whatever happens, microseconds.
+    pub(super) fn idle_us(&self) -> f64 {
+        self.costs.idle_us * self.n as f64
+    }
+
     fn set(&self, body: usize) -> usize {
         if let Sharing::One(_) = self.sharing { 0 } else { body }
     }
@@ -246,21 +258,36 @@ impl Machine {
         if self.signed == Signed::P256 { self.costs.p256 } else { self.costs.ed25519 }
     }
 
+    fn filtering(&self) -> Filtering {
+        match self.signed {
+            Signed::Open => self.costs.filters.open,
+            Signed::Ed25519 => self.costs.filters.ed25519,
+            Signed::P256 => self.costs.filters.p256,
+        }
+    }
+
     fn step(&self, kind: &str) -> f64 {
         self.costs.step_us(self.n, kind)
     }
 
     /// Work for a body's lane; waking it costs something if it has none.
     fn work(&mut self, body: usize, lane: Option<(u8, usize)>, part: Part, us: f64, then: Task) {
-        self.mixed_work(body, lane, &[(part, us)], then);
+        self.woken_work(body, lane, self.costs.wake_us, &[(part, us)], then);
     }
 
-    /// The same, of several kinds.
-    fn mixed_work(&mut self, body: usize, lane: Option<(u8, usize)>, parts: &[(Part, f64)], then: Task) {
+    /// The same, of several kinds, and with another price for waking the lane.
+    fn woken_work(
+        &mut self,
+        body: usize,
+        lane: Option<(u8, usize)>,
+        wake_us: f64,
+        parts: &[(Part, f64)],
+        then: Task,
+    ) {
         let lane: Option<Lane> = lane.map(|(kind, peer)| (body, kind, peer));
         let mut work = Duration::ZERO;
         if lane.is_none_or(|lane| self.cores.is_idle(&lane)) {
-            work = micros_of(self.costs.wake_us);
+            work = micros_of(wake_us);
             self.spent[body][Part::Wakes as usize] += work;
         }
         for (part, us) in parts {
@@ -277,30 +304,36 @@ impl Machine {
         self.cores.submit(self.set(body), Some((body, lane, 0)), work, Task::Nothing);
     }
 
-    /// The same work in shares, each on a processor of its own.
-    fn shares(&mut self, body: usize, shares: Vec<(f64, f64)>, then: Task) {
+    /// Work in shares, each on a processor of its own.
+    fn shares(&mut self, body: usize, part: Part, shares: Vec<f64>, then: Task) {
         self.next_part += 1;
         let id = self.next_part;
         self.parts.insert(id, shares.len());
-        for (form, signatures) in shares {
-            let (form, signatures) = (micros_of(form), micros_of(signatures));
-            let wake = micros_of(self.costs.wake_us);
-            let spent = &mut self.spent[body];
-            spent[Part::Form as usize] += form;
-            spent[Part::ClientSignatures as usize] += signatures;
-            spent[Part::Wakes as usize] += wake;
-            let work = form + signatures + wake;
-            self.cores.submit(self.set(body), None, work, Task::Part(id, Box::new(then.clone())));
+        for us in shares {
+            let (us, wake) = (micros_of(us), micros_of(self.costs.wake_us));
+            self.spent[body][part as usize] += us;
+            self.spent[body][Part::Wakes as usize] += wake;
+            self.cores.submit(self.set(body), None, us + wake, Task::Part(id, Box::new(then.clone())));
         }
     }
 
-    /// What checking the signatures of so many envelopes together costs.
-    fn client_signatures(&self, count: usize) -> f64 {
-        let signature = self.signature();
-        match self.signed {
-            Signed::Open => 0.0,
-            _ if count < WORTH_A_BATCH => signature.envelope_us * count as f64,
-            _ => signature.batch_us + signature.batched_us * count as f64,
+    /// What judging so many envelopes of clients together takes.
+    fn admit_us(&self, count: usize, bytes: usize) -> f64 {
+        let filtering = self.filtering();
+        match count < WORTH_A_BATCH {
+            true => filtering.alone.us(count, bytes),
+            false => filtering.together.us(count, bytes) + filtering.batch_us,
+        }
+    }
+
+    /// What judging a candidate takes, or so many of its envelopes.
+    fn judge_us(&self, count: usize, bytes: usize) -> f64 {
+        let filtering = self.filtering();
+        let together = filtering.candidate.us(count, bytes);
+        match count < WORTH_A_BATCH {
+            // One by one, and decoded and hashed besides.
+            true => together.max(filtering.alone.us(count, bytes)),
+            false => together + filtering.batch_us,
         }
     }
 
@@ -334,25 +367,29 @@ impl Machine {
 
     /// Work done by the time a body sends a frame.
     fn send(&mut self, parcel: Parcel, takes: Duration) {
-        let bytes = parcel.packet.bytes();
-        let bulk = is_bulk(&parcel.packet);
+        let (bytes, bulk) = (parcel.packet.bytes(), is_bulk(&parcel.packet));
         let way = if bulk { self.costs.bulk } else { self.costs.message };
         let lane = Some((if bulk { SEND_BULK } else { SEND }, parcel.to));
-        self.work(parcel.from, lane, Part::Send, way.send.us(1, bytes), Task::Leave(parcel, takes));
+        let parts = [(Part::Send, way.send.us(1, bytes))];
+        // Half of what a frame takes that comes alone is at this end.
+        self.woken_work(parcel.from, lane, way.wake_us / 2.0, &parts, Task::Leave(parcel, takes));
     }
 
     /// A frame is at the receiver.
     fn hear(&mut self, parcel: Parcel) {
-        let bytes = parcel.packet.bytes();
-        let bulk = is_bulk(&parcel.packet);
+        let (bytes, bulk) = (parcel.packet.bytes(), is_bulk(&parcel.packet));
         let way = if bulk { self.costs.bulk } else { self.costs.message };
         let lane = Some((if bulk { HEAR_BULK } else { HEAR }, parcel.from));
-        let check = match &parcel.packet {
-            Packet::Message(letter) => self.signature().vote_us * signatures_in(&letter.message) as f64,
-            _ => 0.0,
-        };
-        let parts = [(Part::Receive, way.receive.us(1, bytes)), (Part::Votes, check)];
-        self.mixed_work(parcel.to, lane, &parts, Task::Heard(parcel));
+        let decode = if bulk { 0.0 } else { self.signature().decode_us };
+        let parts = [(Part::Receive, way.receive.us(1, bytes)), (Part::Votes, decode)];
+        self.woken_work(parcel.to, lane, way.wake_us / 2.0, &parts, Task::Heard(parcel));
+    }
+
+    /// A message was decoded: its signatures are checked, by the task that decoded it.
+    fn check(&mut self, parcel: Parcel, signatures: usize) {
+        let us = self.signature().check_us * signatures as f64;
+        let lane = Some((HEAR, parcel.from));
+        self.woken_work(parcel.to, lane, 0.0, &[(Part::Votes, us)], Task::Vouched(parcel));
     }
 }
 
@@ -424,25 +461,37 @@ impl World {
         }
     }
 
+    /// The vote is beyond the quorum that it was for: the node does not look at it any more.
+    fn is_surplus(&self, body: usize, message: &Message) -> bool {
+        self.bodies[body]
+            .core
+            .as_ref()
+            .is_some_and(|core| Settled::of(&core.outline()).makes_surplus(message))
+    }
+
     /// A candidate is to be checked.
     pub(crate) fn check_work(&mut self, body: usize, from: sbft::types::Place, candidate: Arc<Candidate>) {
         let incarnation = self.bodies[body].incarnation;
         let cause = self.trace.cause;
         self.on_machine(|machine| {
-            let decode = machine.costs.decode;
             let again = !machine.known[body].insert(candidate.digest);
             let sizes: Vec<usize> = candidate.envelopes.iter().map(bytes::Bytes::len).collect();
-            let shares = if again {
-                vec![(decode.us(0, sizes.iter().sum()), 0.0)]
-            } else {
-                let share = |sizes: &[usize]| {
-                    let (count, bytes) = (sizes.len(), sizes.iter().sum());
-                    (decode.us(count, bytes), machine.client_signatures(count))
-                };
-                sizes.chunks(CHUNK).map(share).collect()
+            let share = |sizes: &[usize]| machine.judge_us(sizes.len(), sizes.iter().sum());
+            let small = candidate.encoding.len() <= SMALL_CANDIDATE;
+            let shares: Vec<f64> = match (again, small) {
+                // It is hashed, and known then.
+                (true, _) => vec![machine.costs.encode.us(0, candidate.encoding.len())],
+                (false, true) => vec![share(&sizes)],
+                (false, false) => sizes.chunks(CHUNK).map(share).collect(),
             };
-            let checked = Checked { body, incarnation, from, candidate, cause };
-            machine.shares(body, shares, Task::Judged(checked));
+            let then = Task::Judged(Checked { body, incarnation, from, candidate, cause });
+            if small {
+                let us = shares.iter().sum();
+                let lane = Some((HEAR_BULK, from.index()));
+                machine.woken_work(body, lane, 0.0, &[(Part::Judge, us)], then);
+            } else {
+                machine.shares(body, Part::Judge, shares, then);
+            }
         });
     }
 
@@ -473,7 +522,7 @@ impl World {
     pub(crate) fn own_work(&mut self, body: usize, message: Verified<Message>, cause: u64) {
         let incarnation = self.bodies[body].incarnation;
         self.on_machine(|machine| {
-            let us = machine.signature().vote_us;
+            let us = machine.signature().check_us;
             let then = Task::Own(body, incarnation, Box::new(message), cause);
             machine.work(body, Some((RELEASE, 0)), Part::Votes, us, then);
         });
@@ -557,15 +606,21 @@ impl World {
             }
             Task::Arrive(parcel) => self.on_machine(|machine| machine.hear(parcel)),
             Task::Heard(parcel) => match &parcel.packet {
+                Packet::Message(letter) if self.is_surplus(parcel.to, &letter.message) => {}
                 Packet::Message(letter) => {
-                    let kind = meter::kind_of(&letter.message);
-                    self.on_machine(|machine| {
-                        let (body, us) = (parcel.to, machine.step(kind));
-                        machine.work(body, Some((PROTOCOL, 0)), Part::Steps, us, Task::Receive(parcel));
-                    });
+                    let signatures = signatures_in(&letter.message);
+                    self.on_machine(|machine| machine.check(parcel, signatures));
                 }
                 _ => self.receive(parcel),
             },
+            Task::Vouched(parcel) => {
+                let Packet::Message(letter) = &parcel.packet else { return };
+                let kind = meter::kind_of(&letter.message);
+                self.on_machine(|machine| {
+                    let (body, us) = (parcel.to, machine.step(kind));
+                    machine.work(body, Some((PROTOCOL, 0)), Part::Steps, us, Task::Receive(parcel));
+                });
+            }
             Task::Receive(parcel) => self.receive(parcel),
             Task::Part(id, then) => {
                 let Some(machine) = &mut self.machine else { return };
@@ -620,6 +675,8 @@ impl World {
             }
             Task::Synced(body, incarnation, position) => {
                 self.disk_done(body);
+                // The release task hears of it.
+                self.on_machine(|machine| machine.charge(body, RELEASE, Part::Wakes, machine.costs.wake_us));
                 self.dispatch(Event::SyncDone { body, incarnation, position });
             }
             Task::BlockSync(body, incarnation, number) => {
@@ -650,10 +707,14 @@ impl World {
                 let index = self.workload.submit_unnamed();
                 let Some(machine) = &mut self.machine else { return };
                 let next = machine.clients.sends(now, index);
-                let us = machine.costs.client.us(1, machine.clients.bytes);
+                let lane = (machine.n, INGEST, machine.clients.via(index));
+                let mut us = machine.costs.client.us(1, machine.clients.bytes);
+                if machine.cores.is_idle(&lane) {
+                    us += machine.costs.client_wake_us;
+                }
                 machine.client_spent += micros_of(us);
                 let set = if let Sharing::One(_) = machine.sharing { 0 } else { machine.n };
-                machine.cores.submit(set, None, micros_of(us), Task::Sent(index));
+                machine.cores.submit(set, Some(lane), micros_of(us), Task::Sent(index));
                 self.run_cores();
                 if let Some(next) = next {
                     self.schedule_at(next, Event::Then(Task::Due));
@@ -666,7 +727,8 @@ impl World {
             }
             Task::Ingest(body, index) => self.on_machine(|machine| {
                 let us = machine.costs.ingest.us(1, machine.clients.bytes);
-                machine.work(body, Some((INGEST, 0)), Part::Ingest, us, Task::Read(body, index));
+                let (lane, wake_us) = (Some((INGEST, 0)), machine.costs.ingest_wake_us);
+                machine.woken_work(body, lane, wake_us, &[(Part::Ingest, us)], Task::Read(body, index));
             }),
             Task::Read(body, index) => {
                 let Some(machine) = &mut self.machine else { return };
@@ -714,20 +776,20 @@ impl World {
             }
             *judging = true;
             let batch: Vec<u64> = waiting.drain(..waiting.len().min(TAKEN_AT_ONCE)).collect();
+            let bytes = machine.clients.bytes;
+            if batch.len() <= JUDGED_IN_PLACE {
+                let us = machine.admit_us(batch.len(), batch.len() * bytes);
+                let then = Task::Ready(body, batch);
+                return machine.woken_work(body, Some((INGEST, 0)), 0.0, &[(Part::Admit, us)], then);
+            }
             let processors = match machine.sharing {
                 Sharing::One(processors) | Sharing::Each(processors) => processors,
             };
             let (least, most) = JUDGED_TOGETHER;
             let share = batch.len().div_ceil(processors.max(1)).clamp(least, most);
-            let bytes = machine.clients.bytes;
-            let shares = batch
-                .chunks(share)
-                .map(|chunk| {
-                    let form = machine.costs.form.us(chunk.len(), chunk.len() * bytes);
-                    (form, machine.client_signatures(chunk.len()))
-                })
-                .collect();
-            machine.shares(body, shares, Task::Ready(body, batch));
+            let us = |chunk: &[u64]| machine.admit_us(chunk.len(), chunk.len() * bytes);
+            let shares = batch.chunks(share).map(us).collect();
+            machine.shares(body, Part::Admit, shares, Task::Ready(body, batch));
         });
     }
 

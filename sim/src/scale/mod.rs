@@ -25,7 +25,7 @@ use sbft::types::Time;
 use serde::Serialize;
 
 pub use clients::Load;
-pub use costs::{Costs, Disk, Line, Signature, Steps, Way};
+pub use costs::{Costs, Disk, Filtering, Filters, Line, Signature, Steps, Way};
 pub use links::Model;
 pub(crate) use machine::{Machine, Task};
 
@@ -274,8 +274,9 @@ impl Snapshot {
             };
             each(sum(&self.spent) - sum(&before.spent))
         };
-        let parts_us: Vec<(String, f64)> =
+        let mut parts_us: Vec<(String, f64)> =
             Part::NAMES.iter().enumerate().map(|(index, name)| ((*name).to_owned(), part(index))).collect();
+        parts_us.push(("idle".to_owned(), each(machine.idle_us() * setup.lasts.as_secs_f64())));
         let views = world.bodies.iter().filter_map(|body| body.core.as_ref()).map(|core| core.probe().view.0);
         Ok(Outcome {
             n: setup.n,

@@ -13,8 +13,6 @@ use super::{Load, Signed};
 
 /// Longest wait until all replicas of a network are ready.
 const READY: Duration = Duration::from_secs(90);
-/// How often the load's processor time is read.
-const SAMPLED: Duration = Duration::from_millis(50);
 /// Length of a tick of the processor times in /proc, seconds.
 const TICK: f64 = 0.01;
 
@@ -61,6 +59,10 @@ pub struct Measured {
     pub cpu_us_per_envelope: f64,
     /// The same of the load generator.
     pub client_us_per_envelope: f64,
+    /// Envelopes in a block, on average.
+    pub block: f64,
+    /// Processors that were busy with neither replicas nor load: more than a tenth makes it doubtful.
+    pub other_cpus: f64,
 }
 
 /// A network of processes; stopped when it is dropped.
@@ -141,45 +143,50 @@ impl Network {
             Load::InFlight(count) => ["--in-flight".to_owned(), count.to_string()],
         };
         let millis = |time: Duration| format!("{}ms", time.as_millis());
-        let mut child = Command::new(&self.binary.0)
+        let output = Command::new(&self.binary.0)
             .args(["load", "--json", "--network"])
             .arg(&self.folder)
             .args(pace)
             .args(["--size", &bytes.to_string()])
             .args(["--warm-up", &millis(warm_up), "--duration", &millis(lasts)])
             .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .map_err(|error| format!("cannot start the load: {error}"))?;
-        let mut samples: Vec<(Instant, f64)> = Vec::new();
-        loop {
-            // It is gone from /proc when it has ended, and this is its last sample then.
-            if let Some(spent) = process_cpu(child.id()) {
-                samples.push((Instant::now(), spent));
-            }
-            match child.try_wait().map_err(|error| format!("cannot wait for the load: {error}"))? {
-                Some(_) => break,
-                None => std::thread::sleep(SAMPLED),
-            }
-        }
-        let output = child.wait_with_output().map_err(|error| format!("cannot read the load: {error}"))?;
+            .output()
+            .map_err(|error| format!("cannot run the load: {error}"))?;
         let text = String::from_utf8_lossy(&output.stdout);
         let told: Told = serde_json::from_str(&text).map_err(|error| {
             format!("`sbft load` says {text:?} ({error}): {}", String::from_utf8_lossy(&output.stderr).trim())
         })?;
-        // It makes its envelopes before it begins, and ends soon after it has measured.
-        let end = samples.last().copied();
-        let begin = end.and_then(|(end, _)| samples.iter().rev().find(|(at, _)| end - *at >= lasts)).copied();
-        let client = end.zip(begin).map_or(0.0, |((_, end), (_, begin))| end - begin);
-        let count = (told.committed_per_s * lasts.as_secs_f64()).max(1.0);
+        let count = told.committed_per_s * lasts.as_secs_f64();
+        if count < 1.0 {
+            return Err("the network committed nothing under load".to_owned());
+        }
         Ok(Measured {
             committed_per_s: told.committed_per_s,
             p50_ms: told.latency_ms.p50,
             p99_ms: told.latency_ms.p99,
             cpu_us_per_envelope: told.cpu_us_per_envelope,
-            client_us_per_envelope: client * 1e6 / count,
+            client_us_per_envelope: told.client.cpu_s * 1e6 / count,
+            block: told.envelopes_per_block,
+            other_cpus: told.machine.other_cpus,
         })
+    }
+
+    /// Processor time that a replica takes in a second in which nobody wants anything of it, microseconds,
+    /// watched for so long.
+    ///
+    /// # Errors
+    /// The replicas' processes are not known, or gone.
+    pub fn idle(&self, lasts: Duration) -> Result<f64, String> {
+        let file = NetworkFile::load(&self.folder).map_err(|error| error.to_string())?;
+        let spent = || -> Result<f64, String> {
+            let of = |pid: Option<u32>| pid.and_then(process_cpu).ok_or("a replica's process is gone");
+            let each: Result<Vec<f64>, _> = file.replicas.iter().map(|replica| of(replica.pid)).collect();
+            Ok(each?.iter().sum())
+        };
+        let before = spent()?;
+        std::thread::sleep(lasts);
+        let seconds = lasts.as_secs_f64() * file.replicas.len().max(1) as f64;
+        Ok((spent()? - before) * 1e6 / seconds)
     }
 }
 
@@ -201,12 +208,25 @@ struct Told {
     committed_per_s: f64,
     latency_ms: Latency,
     cpu_us_per_envelope: f64,
+    envelopes_per_block: f64,
+    client: Client,
+    machine: OnMachine,
 }
 
 #[derive(Deserialize)]
 struct Latency {
     p50: f64,
     p99: f64,
+}
+
+#[derive(Deserialize)]
+struct Client {
+    cpu_s: f64,
+}
+
+#[derive(Deserialize)]
+struct OnMachine {
+    other_cpus: f64,
 }
 
 /// Processor time of a process so far, seconds; none if there is no such process.

@@ -8,8 +8,19 @@ use super::*;
 /// Round numbers, not those of any machine.
 fn costs() -> Costs {
     let line = |each_us: f64, kib_us: f64| Line { each_us, kib_us };
-    let signature =
-        Signature { sign_us: 20.0, vote_us: 40.0, envelope_us: 40.0, batched_us: 20.0, batch_us: 80.0 };
+    let votes = Signature { sign_us: 20.0, decode_us: 2.0, check_us: 38.0 };
+    let open = Filtering {
+        alone: line(2.0, 0.5),
+        together: line(2.0, 0.5),
+        candidate: line(0.5, 1.5),
+        batch_us: 0.0,
+    };
+    let signed = Filtering {
+        alone: line(42.0, 0.5),
+        together: line(22.0, 0.5),
+        candidate: line(20.5, 1.5),
+        batch_us: 80.0,
+    };
     let disk = Disk { append: line(5.0, 1.0), sync_cpu_us: 20.0, sync_us: vec![vec![300.0; 9]] };
     let kinds = ["candidate", "pre-prepare", "prepare", "commit", "status", "durable", "tick"];
     let mut us: BTreeMap<String, f64> = kinds.iter().map(|kind| ((*kind).to_owned(), 3.0)).collect();
@@ -18,17 +29,16 @@ fn costs() -> Costs {
     }
     Costs {
         wake_us: 4.0,
-        form: line(2.0, 0.5),
         encode: line(0.5, 1.0),
-        decode: line(0.5, 1.5),
         ingest: line(8.0, 1.0),
         client: line(20.0, 1.0),
-        message: Way { send: line(6.0, 0.5), receive: line(6.0, 0.5) },
-        bulk: Way { send: line(10.0, 0.8), receive: line(10.0, 0.8) },
+        message: Way { wake_us: 8.0, send: line(6.0, 0.5), receive: line(6.0, 0.5) },
+        bulk: Way { wake_us: 8.0, send: line(10.0, 0.8), receive: line(10.0, 0.8) },
         log: disk.clone(),
         ledger: disk,
-        ed25519: signature,
-        p256: Signature { batched_us: 90.0, envelope_us: 90.0, ..signature },
+        ed25519: votes,
+        p256: votes,
+        filters: Filters { open, ed25519: signed, p256: signed },
         steps: vec![Steps { n: 4, us }],
         ..Costs::default()
     }

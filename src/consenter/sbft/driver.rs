@@ -21,11 +21,12 @@ use super::receive::{Charge, judge_again};
 use super::release::{Promise, To, What};
 use super::repair::Asked;
 use super::rules;
-use super::shared::{Event, ORDERS, Order, Permit, Settled, Shared, Snapshot};
+use super::settled::Settled;
+use super::shared::{Event, ORDERS, Order, Permit, Shared, Snapshot};
 use crate::intake::{Intake, IntakeInput, IntakeOutput};
 use crate::metrics;
 use crate::pbft::message::Message;
-use crate::pbft::{Input, Note, Output, Probe, Replica};
+use crate::pbft::{Input, Note, Output, Replica};
 use crate::transport::Class;
 use crate::types::{CommittedBlock, Digest, Number, RequestId, Time, Verified};
 use crate::wire::repair::{self, Repair};
@@ -342,8 +343,7 @@ impl Driver {
                 self.intake_output(now, output);
             }
         }
-        let Probe { view, committed, prepared, .. } = self.replica.outline();
-        *self.shared.settled() = Settled { committed, view, prepared };
+        *self.shared.settled() = Settled::of(&self.replica.outline());
         self.flush().await
     }
 

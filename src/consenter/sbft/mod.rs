@@ -26,6 +26,7 @@ mod receive;
 mod release;
 mod repair;
 pub mod rules;
+pub mod settled;
 mod shared;
 mod stale;
 mod verdicts;

@@ -14,13 +14,14 @@ use super::super::{ConsenterSupport, Health, NotCommitted};
 use super::driver::Encoded;
 use super::members::Members;
 use super::reach::Reach;
+use super::settled::Settled;
 use super::stale::Stale;
 use super::verdicts::Verdicts;
 use crate::intake::{Envelope, IntakeProbe};
-use crate::pbft::message::{Message, PrepareVote, Status};
+use crate::pbft::message::{Message, Status};
 use crate::pbft::{Probe, Role};
 use crate::transport::{Class, LinkSender};
-use crate::types::{Candidate, CommittedBlock, Digest, Era, Number, Place, RequestId, Time, Verified, View};
+use crate::types::{Candidate, CommittedBlock, Digest, Era, Number, Place, RequestId, Time, Verified};
 use crate::wire::candidate::Limits;
 use crate::wire::{Checker, KeyRing, message};
 
@@ -65,36 +66,6 @@ pub(super) struct Shared {
 pub(super) struct Snapshot {
     pub(super) replica: Probe,
     pub(super) intake: IntakeProbe,
-}
-
-/// How far the core has come, which says what votes are of no use to it any more. What is wrong here
-/// for a moment, because the core has moved on, loses a vote at worst, and statuses repair that.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Settled {
-    /// Committed.
-    pub(super) committed: Number,
-    /// The view,
-    pub(super) view: View,
-    /// and up to where it has a quorum of prepares of that view.
-    pub(super) prepared: Number,
-}
-
-impl Settled {
-    /// The vote is beyond the quorum that it was for. To leave it out is as if it had been lost on
-    /// the way, and saves the checking of a signature, which is much of what a small block costs.
-    pub(super) fn makes_surplus(&self, message: &Message) -> bool {
-        match message {
-            // Not where it is committed: a later view may propose the block again, for those who lack it,
-            // and then the core needs the prepares of that view, and no status would bring them back.
-            Message::Prepare(prepare) => {
-                let PrepareVote { view, number, .. } = prepare.vote;
-                view == self.view && self.committed < number && number <= self.prepared
-            }
-            // The core takes none there.
-            Message::Commit(commit) => commit.vote.header.number <= self.committed,
-            _ => false,
-        }
-    }
 }
 
 /// What happens to the protocol task, besides orders.
@@ -240,41 +211,4 @@ pub(super) async fn offload<T: Send + 'static>(work: impl FnOnce() -> T + Send +
         let _stopped = done.send(work());
     });
     result.await.ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::pbft::message::{Commit, CommitVote, Prepare};
-    use crate::types::{BlockSignature, Header, Signature};
-
-    fn prepare(view: u64, number: u64) -> Message {
-        let vote = PrepareVote { view: View(view), number: Number(number), digest: Digest([1; 32]) };
-        Message::Prepare(Prepare { vote, signer: Place(1), signature: Signature(Bytes::new()) })
-    }
-
-    fn commit(view: u64, number: u64) -> Message {
-        let header = Header { number: Number(number), previous_hash: None, data_hash: Digest([2; 32]) };
-        let vote = CommitVote { view: View(view), header, digest: Digest([1; 32]), last_config: Number(0) };
-        let signature =
-            BlockSignature { identifier_header: Bytes::new(), signature: Signature(Bytes::new()) };
-        Message::Commit(Arc::new(Commit { vote, signer: Place(1), signature }))
-    }
-
-    #[test]
-    fn votes_are_surplus_once_their_quorum_is_there_and_no_sooner() {
-        let settled = Settled { committed: Number(4), view: View(2), prepared: Number(6) };
-        for (message, surplus) in [
-            (prepare(2, 6), true),
-            (prepare(2, 7), false),
-            (prepare(3, 5), false), // of the next view, where nothing is prepared yet
-            (prepare(1, 5), false),
-            (prepare(2, 4), false), // committed, and perhaps proposed again in this view
-            (prepare(9, 4), false),
-            (commit(2, 4), true),
-            (commit(2, 5), false),
-        ] {
-            assert_eq!(settled.makes_surplus(&message), surplus, "{message:?}");
-        }
-    }
 }

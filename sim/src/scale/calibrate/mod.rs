@@ -5,39 +5,30 @@
 //! gRPC, is what a network of one replica takes more than all the rest ([`clients`]).
 
 mod clients;
+mod filters;
 mod signatures;
 mod storage;
 mod transport;
 
 use std::fs;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use sbft::consenter::sbft::rules;
-use sbft::types::Place;
-use sbft::wire;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc;
 
 use super::network::Binary;
-use super::{Costs, Line, Load, Model, Setup, Sharing, Signed, Steps};
-use crate::channel::{Filters, Signatures};
-use crate::draw::Draws;
-use crate::workload::Workload;
-use crate::world::default_config;
+use super::{Costs, Load, Model, Setup, Sharing, Signed, Steps};
+use crate::channel::Signatures;
 
-/// Sizes of envelopes that lines are drawn through, bytes.
-const SIZES: (usize, usize) = (512, 4096);
-/// Envelopes of a candidate that is measured.
-const BATCH: usize = 100;
 /// How long a piece of work is repeated, of processor time.
-const REPEATED: Duration = Duration::from_millis(200);
+const REPEATED: Duration = Duration::from_millis(100);
 
 /// Measures everything. `note` hears what is being measured. Files go into `folder`, which must be on
 /// the disk that is meant, and are deleted again. `sizes` are those of networks for which the
-/// core's steps are measured.
+/// core's steps are measured; the network of one replica has ports from `base_port` on.
+///
+/// The processors are those that this process may use: under `taskset -c 0,1` it measures a machine of two.
 ///
 /// # Errors
 /// What could not be measured, and why.
@@ -45,30 +36,38 @@ pub fn measure(
     binary: &Binary,
     folder: &Path,
     sizes: &[usize],
+    base_port: u16,
     note: &mut dyn FnMut(&str),
 ) -> Result<Costs, String> {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let mut costs = Costs {
         processor: processor(),
-        processors: std::thread::available_parallelism().map_or(1, usize::from),
+        processors,
         version: format!("sbft {}", env!("CARGO_PKG_VERSION")),
         ..Costs::default()
     };
-    note("signatures");
-    costs.ed25519 = signatures::measure(Signatures::Ed25519)?;
-    costs.p256 = signatures::measure(Signatures::Ecdsa)?;
-    note("envelopes and candidates");
-    (costs.form, costs.encode, costs.decode) = candidates()?;
+    filters::in_a_crowd(processors - 1, || {
+        note("signatures of votes");
+        costs.ed25519 = signatures::measure(Signatures::Ed25519)?;
+        costs.p256 = signatures::measure(Signatures::Ecdsa)?;
+        note("filters and candidates");
+        costs.filters.open = filters::measure(Signatures::Simulated)?;
+        costs.filters.ed25519 = filters::measure(Signatures::Ed25519)?;
+        costs.filters.p256 = filters::measure(Signatures::Ecdsa)?;
+        costs.encode = filters::encode()?;
+        for n in sizes {
+            note(&format!("the core's steps with {n} replicas"));
+            costs.steps.push(steps(*n)?);
+        }
+        Ok(())
+    })?;
     note("wake-ups and QUIC");
     costs.wake_us = wake()?;
-    (costs.message, costs.bulk) = transport::measure(costs.wake_us)?;
+    (costs.message, costs.bulk) = transport::measure(processors)?;
     note("log and ledger");
     (costs.log, costs.ledger) = storage::measure(folder)?;
-    for n in sizes {
-        note(&format!("the core's steps with {n} replicas"));
-        costs.steps.push(steps(*n)?);
-    }
     note("a network of one replica");
-    (costs.ingest, costs.client) = clients::measure(binary, folder, &costs)?;
+    clients::measure(binary, folder, base_port, &mut costs)?;
     Ok(costs)
 }
 
@@ -96,6 +95,27 @@ pub(super) fn thread_cpu() -> Result<Duration, String> {
     nanos.map(Duration::from_nanos).ok_or_else(|| format!("{file} says {text:?}, which is no time"))
 }
 
+/// Processor time so far of this process's threads of this name.
+fn named_cpu(name: &str) -> Result<Duration, String> {
+    let tasks = "/proc/self/task";
+    let cannot = |error: std::io::Error| format!("cannot read {tasks}: {error}");
+    let mut sum = Duration::ZERO;
+    for task in fs::read_dir(tasks).map_err(cannot)? {
+        let path = task.map_err(cannot)?.path();
+        // A thread may have ended meanwhile; those that are measured have not.
+        let (Ok(comm), Ok(text)) =
+            (fs::read_to_string(path.join("comm")), fs::read_to_string(path.join("schedstat")))
+        else {
+            continue;
+        };
+        if comm.trim_end() == name {
+            let nanos = text.split_whitespace().next().and_then(|first| first.parse().ok());
+            sum += nanos.map(Duration::from_nanos).ok_or_else(|| format!("{text:?} is no time"))?;
+        }
+    }
+    Ok(sum)
+}
+
 fn processor() -> String {
     let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let name = text.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
@@ -105,48 +125,6 @@ fn processor() -> String {
 /// A runtime for what one thread does.
 fn runtime() -> Result<Runtime, String> {
     Builder::new_current_thread().enable_all().build().map_err(|error| format!("no runtime: {error}"))
-}
-
-/// Envelopes of a size, as clients send them, without real signatures.
-fn envelopes(size: usize) -> Vec<Bytes> {
-    let config = default_config(4);
-    let size = size as u64;
-    let workload = Workload::new(Signatures::Simulated, &config).sized(Draws::new(1), (size, size));
-    (0..BATCH as u64).map(|index| workload.envelope(index, 0)).collect()
-}
-
-/// What the form of an envelope, making a candidate and decoding one cost.
-fn candidates() -> Result<(Line, Line, Line), String> {
-    let mut config = default_config(4);
-    config.max_message_count = 500;
-    config.absolute_max_bytes = 10 << 20;
-    config.preferred_max_bytes = 2 << 20;
-    let filters = Filters::of(Signatures::Simulated, &config);
-    let each = |us: f64| us / BATCH as f64;
-    let one = |size: usize| -> Result<[(usize, f64); 3], String> {
-        let batch = envelopes(size);
-        let form = cpu_us(|| {
-            for envelope in &batch {
-                std::hint::black_box(filters.admit(envelope.clone()).is_ok());
-            }
-        })?;
-        let made = || wire::candidate::encode(Place(1), 1, batch.clone()).map_err(|error| error.to_string());
-        let candidate = Arc::new(made()?);
-        let encode = cpu_us(|| drop(std::hint::black_box(made())))?;
-        let judge = || {
-            let encoding = candidate.encoding.clone();
-            let digest = wire::candidate::digest(&encoding);
-            rules::judge_candidate(digest, encoding, &filters.limits, Some(Place(1)), 4, &filters.processor)
-        };
-        if judge().is_none_or(|judged| judged.verdict.is_err()) {
-            return Err("a candidate of good envelopes is refused".to_owned());
-        }
-        let decode = cpu_us(|| drop(std::hint::black_box(judge())))?;
-        Ok([form, encode, decode].map(|us| (size, each(us))))
-    };
-    let (low, high) = (one(SIZES.0)?, one(SIZES.1)?);
-    let line = |index: usize| Line::through(low[index], high[index]);
-    Ok((line(0), line(1), line(2)))
 }
 
 /// What it costs to wake a task on another thread: two that wake each other in turn.

@@ -1,9 +1,8 @@
-//! What signing and checking costs.
+//! What signing and checking votes costs.
 
-use bytes::Bytes;
-use sbft::crypto::{EnvelopeCheck, KeyKind, SecretKey, verify_envelopes};
 use sbft::pbft::message::{Message, PrepareVote};
 use sbft::types::{Digest, Number, Place, View};
+use sbft::wire;
 
 use super::cpu_us;
 use crate::channel::Signatures;
@@ -14,10 +13,7 @@ use crate::signing::Keys;
 use crate::world::default_config;
 
 /// Votes that are made ahead: each is checked once, since good signatures are remembered.
-const VOTES: u64 = 4_000;
-/// Envelopes checked together: a line goes through both.
-const FEW: usize = 8;
-const TOGETHER: usize = 32;
+const VOTES: u64 = 2_000;
 
 pub(super) fn measure(kind: Signatures) -> Result<Signature, String> {
     let domain = default_config(4).domain;
@@ -33,41 +29,23 @@ pub(super) fn measure(kind: Signatures) -> Result<Signature, String> {
     };
     let sign_us = cpu_us(|| drop(std::hint::black_box(sign())))?;
     let votes: Vec<Message> = (0..VOTES).map(|_| sign()).collect();
-    let mut next = votes.iter();
     let begun = super::thread_cpu()?;
-    for vote in next.by_ref() {
+    for vote in &votes {
         if !matches!(real.arrived(me, vote), Arrival::Good(_)) {
             return Err("a good vote is refused".to_owned());
         }
     }
-    let vote_us = (super::thread_cpu()? - begun).as_secs_f64() * 1e6 / VOTES as f64;
-
-    let kind = if kind == Signatures::Ecdsa { KeyKind::EcdsaP256 } else { KeyKind::Ed25519 };
-    let secret = SecretKey::from_bytes(kind, &[0x37; 32])?;
-    let public = secret.public_key().map_err(|error| error.to_string())?;
-    let message = |index: usize| vec![index as u8; 950 + index];
-    let signed: Vec<(Vec<u8>, Bytes)> = (0..TOGETHER)
-        .map(|index| {
-            let message = message(index);
-            let signature = secret.sign(&message).map_err(|error| error.to_string())?;
-            Ok((message, signature))
-        })
-        .collect::<Result<_, String>>()?;
-    let checks: Vec<EnvelopeCheck<'_>> = signed
-        .iter()
-        .map(|(message, signature)| EnvelopeCheck { key: &public, message, signature })
-        .collect();
-    if !verify_envelopes(&checks).into_iter().all(|good| good) {
-        return Err("a good signature is refused".to_owned());
-    }
-    // Not more than one chunk: others would be spread over threads whose time is not seen here.
-    let of = |count: usize| cpu_us(|| drop(std::hint::black_box(verify_envelopes(&checks[..count]))));
-    let (few, many) = (of(FEW)?, of(TOGETHER)?);
-    let batched_us = (many - few) / (TOGETHER - FEW) as f64;
-    let batch_us = (few - batched_us * FEW as f64).max(0.0);
-    let (message, signature) = &signed[0];
-    let alone = cpu_us(|| {
-        std::hint::black_box(public.verify_envelope(message, signature));
+    let arrived_us = (super::thread_cpu()? - begun).as_secs_f64() * 1e6 / VOTES as f64;
+    // They were encoded, decoded and checked.
+    let mut turn = votes.iter().cycle();
+    let encode_us = cpu_us(|| {
+        std::hint::black_box(turn.next().map(|vote| wire::message::encode(vote, domain.era)));
     })?;
-    Ok(Signature { sign_us, vote_us, envelope_us: alone, batched_us, batch_us })
+    let frames: Vec<_> = votes.iter().map(|vote| wire::message::encode(vote, domain.era)).collect();
+    let mut turn = frames.iter().cycle();
+    let decode_us = cpu_us(|| {
+        std::hint::black_box(turn.next().map(|frame| wire::message::decode(frame.clone()).is_ok()));
+    })?;
+    let check_us = (arrived_us - encode_us - decode_us).max(0.0);
+    Ok(Signature { sign_us: sign_us + encode_us, decode_us, check_us })
 }

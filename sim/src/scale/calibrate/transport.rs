@@ -1,4 +1,5 @@
-//! What frames cost over QUIC, with the node's own transport: two replicas on loopback, each on one thread.
+//! What frames cost over QUIC, with the node's own transport: two replicas on loopback, each with a runtime
+//! of its own, as processes have them.
 
 use std::net::SocketAddr;
 use std::sync::mpsc;
@@ -6,13 +7,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use sbft::transport::{ChannelLink, Class, Peer, Transport, TransportConfig, Tuning};
+use tokio::runtime::Builder;
 use tokio::time::timeout;
 
-use super::{runtime, thread_cpu};
+use super::named_cpu;
 use crate::scale::{Line, Way};
 
 const CHANNEL: &str = "scale";
-/// Frames for a measurement that go one by one, there and back.
+/// Votes go there and back one by one, and then so many at once.
+const TOGETHER: usize = 16;
+/// Votes of each of the two.
 const VOTES: usize = 4_000;
 const VOTE: usize = 250;
 /// Frames and sizes for one that goes as fast as it can.
@@ -29,28 +33,42 @@ struct Card {
     certificate: Vec<u8>,
 }
 
-/// A way for votes and one for candidates; `wake_us` is what waking a task costs, which is counted apart.
-pub(super) fn measure(wake_us: f64) -> Result<(Way, Way), String> {
+/// A way for votes and one for candidates. `processors` is how many threads a runtime has.
+pub(super) fn measure(processors: usize) -> Result<(Way, Way), String> {
     let (here, there) = (mpsc::channel(), mpsc::channel());
-    let other = std::thread::spawn(move || end(2, &here.0, &there.1));
-    let mine = end(1, &there.0, &here.1);
+    let other = std::thread::spawn(move || end(2, processors, here.0, there.1));
+    let mine = end(1, processors, there.0, here.1);
     let others = other.join().map_err(|_| "the other end panicked".to_owned())?;
-    let ([ping, low, high], [pong, low_there, high_there]) = (mine?, others?);
-    // A hop is a send at one end and a receive at the other, and wakes a task there.
-    let hop = (ping + pong) / 2.0 - wake_us;
+    let ([alone, together, low, high], [alone_there, together_there, low_there, high_there]) =
+        (mine?, others?);
+    // A hop is a send at one end and a receive at the other; both ends did as many of each.
+    let (alone, together) = ((alone + alone_there) / 2.0, (together + together_there) / 2.0);
+    let wake_us = ((alone - together) * TOGETHER as f64 / (TOGETHER - 1) as f64).max(0.0);
+    let hop = alone - wake_us;
     let line = |low: f64, high: f64| Line::through((BULK_SIZES.0, low), (BULK_SIZES.1, high));
-    let bulk = Way { send: line(low, high), receive: line(low_there, high_there) };
+    let bulk = Way { wake_us, send: line(low, high), receive: line(low_there, high_there) };
     let vote = |kib_us: f64| Line { each_us: (hop / 2.0 - kib_us * VOTE as f64 / 1024.0).max(0.0), kib_us };
-    let message = Way { send: vote(bulk.send.kib_us), receive: vote(bulk.receive.kib_us) };
+    let message = Way { wake_us, send: vote(bulk.send.kib_us), receive: vote(bulk.receive.kib_us) };
     Ok((message, bulk))
 }
 
-/// One end; gives its processor time for a vote there and back, and for a candidate of each size.
-fn end(me: u32, tell: &mpsc::Sender<Card>, told: &mpsc::Receiver<Card>) -> Result<[f64; 3], String> {
+/// One end; gives its processor time for a vote there and back, alone and with others, and for a candidate
+/// of each size.
+fn end(
+    me: u32,
+    processors: usize,
+    tell: mpsc::Sender<Card>,
+    told: mpsc::Receiver<Card>,
+) -> Result<[f64; 4], String> {
     let made = rcgen::generate_simple_self_signed(["sbft".to_owned()]).map_err(|error| error.to_string())?;
     let (certificate, key) = (made.cert.der().to_vec(), made.signing_key.serialize_der());
-    let runtime = runtime()?;
-    runtime.block_on(async {
+    let runtime = Builder::new_multi_thread()
+        .worker_threads(processors)
+        .thread_name(name(me))
+        .enable_all()
+        .build()
+        .map_err(|error| format!("no runtime: {error}"))?;
+    let work = runtime.spawn(async move {
         let transport = Transport::start(TransportConfig {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             certificate_der: certificate.clone(),
@@ -73,7 +91,8 @@ fn end(me: u32, tell: &mpsc::Sender<Card>, told: &mpsc::Receiver<Card>) -> Resul
         let mut link = transport.join(CHANNEL, &[id]).map_err(|error| error.to_string())?;
         while !timeout(PATIENCE, link.events.recv()).await.map_err(late)?.ok_or("the link has ended")?.up {}
         let mut bulk = link.bulk(id).ok_or("no bulk stream")?;
-        let votes = votes(me, id, &mut link).await?;
+        let alone = votes(me, id, &mut link, 1).await?;
+        let together = votes(me, id, &mut link, TOGETHER).await?;
         let mut sizes = [0.0; 2];
         for (cpu, size) in sizes.iter_mut().zip([BULK_SIZES.0, BULK_SIZES.1]) {
             *cpu = candidates(me, id, &mut link, &mut bulk, size).await?;
@@ -81,31 +100,40 @@ fn end(me: u32, tell: &mpsc::Sender<Card>, told: &mpsc::Receiver<Card>) -> Resul
         // The other end may still wait for an acknowledgement.
         tokio::time::sleep(Duration::from_millis(100)).await;
         transport.close().await;
-        Ok([votes, sizes[0], sizes[1]])
-    })
+        Ok([alone, together, sizes[0], sizes[1]])
+    });
+    runtime.block_on(work).map_err(|error| format!("an end of the transport failed: {error}"))?
+}
+
+/// The name of the threads of an end.
+fn name(me: u32) -> String {
+    format!("scale-end-{me}")
 }
 
 fn late(_: tokio::time::error::Elapsed) -> String {
     "two ends of a transport on this machine do not hear each other in time".to_owned()
 }
 
-/// Votes there and back, one at a time.
-async fn votes(me: u32, peer: u32, link: &mut ChannelLink) -> Result<f64, String> {
+/// Votes there and back, so many at a time; microseconds for each that goes and comes.
+async fn votes(me: u32, peer: u32, link: &mut ChannelLink, together: usize) -> Result<f64, String> {
     let frame = Bytes::from(vec![1; VOTE]);
-    let mut begun = thread_cpu()?;
-    for round in 0..VOTES + 100 {
-        if round == 100 {
-            begun = thread_cpu()?;
+    let (first, rounds) = (200 / together, VOTES / together);
+    let mut begun = Duration::ZERO;
+    for round in 0..first + rounds {
+        if round == first {
+            begun = named_cpu(&name(me))?;
         }
-        if me == 1 {
-            send(link, peer, Class::Votes, &frame)?;
-        }
-        timeout(PATIENCE, link.votes.recv()).await.map_err(late)?.ok_or("the link has ended")?;
-        if me == 2 {
-            send(link, peer, Class::Votes, &frame)?;
+        for turn in [1, 2] {
+            for _ in 0..together {
+                if turn == me {
+                    send(link, peer, Class::Votes, &frame)?;
+                } else {
+                    timeout(PATIENCE, link.votes.recv()).await.map_err(late)?.ok_or("the link has ended")?;
+                }
+            }
         }
     }
-    Ok((thread_cpu()? - begun).as_secs_f64() * 1e6 / VOTES as f64)
+    Ok((named_cpu(&name(me))? - begun).as_secs_f64() * 1e6 / (rounds * together) as f64)
 }
 
 /// Candidates from the first to the second, as fast as they are taken; a vote says that some were.
@@ -118,7 +146,7 @@ async fn candidates(
 ) -> Result<f64, String> {
     let frame = Bytes::from(vec![2; size]);
     let taken = Bytes::from_static(b"taken");
-    let begun = thread_cpu()?;
+    let begun = named_cpu(&name(me))?;
     for round in 0..BULK / UNDER_WAY {
         if me == 1 {
             if round > 1 {
@@ -140,7 +168,7 @@ async fn candidates(
         }
     }
     let frames = BULK / UNDER_WAY * UNDER_WAY;
-    Ok((thread_cpu()? - begun).as_secs_f64() * 1e6 / frames as f64)
+    Ok((named_cpu(&name(me))? - begun).as_secs_f64() * 1e6 / frames as f64)
 }
 
 fn send(link: &ChannelLink, peer: u32, class: Class, frame: &Bytes) -> Result<(), String> {
