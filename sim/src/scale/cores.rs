@@ -59,6 +59,16 @@ impl<J> Cores<J> {
         !self.lanes.contains_key(lane)
     }
 
+    /// One of a body's lanes of these kinds has work.
+    pub(super) fn is_busy(&self, body: usize, kinds: &[u8]) -> bool {
+        self.lanes.range((body, 0, 0)..(body + 1, 0, 0)).any(|((_, kind, _), _)| kinds.contains(kind))
+    }
+
+    /// A processor of the set has nothing to do.
+    pub(super) fn has_idle(&self, set: usize) -> bool {
+        self.sets[set].idle > 0
+    }
+
     /// Gives work to a set.
     pub(super) fn submit(&mut self, set: usize, lane: Option<Lane>, work: Duration, then: J) {
         let job = Job { set, lane, left: work, then };

@@ -60,8 +60,10 @@ pub struct Filtering {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Way {
-    /// What a frame takes besides, at both ends together, when none went before it.
-    pub wake_us: f64,
+    /// What a replica takes besides when it is woken: by a frame, or to send one.
+    pub round_us: f64,
+    /// What a frame takes besides, at both ends together, when none went before it in its stream.
+    pub alone_us: f64,
     /// Sending a frame, one after the other.
     pub send: Line,
     /// Receiving it.
@@ -114,8 +116,10 @@ pub struct Costs {
     pub processors: usize,
     /// The program that was measured.
     pub version: String,
-    /// Waking a task that waits: a thread's way to sleep and back. Charged when a lane has no work.
+    /// Waking a thread that waits while all processors have work. Charged when a lane has none.
     pub wake_us: f64,
+    /// The same while a processor has nothing to do, which is to be woken too.
+    pub cold_wake_us: f64,
     /// What a replica takes in a second in which it has nothing to do.
     pub idle_us: f64,
     /// Making a candidate, for each envelope.

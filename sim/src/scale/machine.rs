@@ -16,7 +16,7 @@ use sbft::types::{Candidate, CommittedBlock, Digest, Number, Verified};
 
 use super::clients::Clients;
 use super::cores::{Cores, Lane};
-use super::costs::{Costs, Filtering, Signature, micros_of};
+use super::costs::{Costs, Filtering, Signature, Way, micros_of};
 use super::links::Links;
 use super::meter;
 use super::{Sharing, Signed};
@@ -52,6 +52,8 @@ const SEND: u8 = 6;
 const SEND_BULK: u8 = 7;
 const HEAR: u8 = 8;
 const HEAR_BULK: u8 = 9;
+/// The lanes of the ways, which share the threads of a replica's runtime.
+const WAYS: [u8; 4] = [SEND, SEND_BULK, HEAR, HEAR_BULK];
 
 /// What processor time went into.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -272,7 +274,21 @@ impl Machine {
 
     /// Work for a body's lane; waking it costs something if it has none.
     fn work(&mut self, body: usize, lane: Option<(u8, usize)>, part: Part, us: f64, then: Task) {
-        self.woken_work(body, lane, self.costs.wake_us, &[(part, us)], then);
+        self.woken_work(body, lane, self.wake_us(body), &[(part, us)], then);
+    }
+
+    /// What waking a thread costs.
+    fn wake_us(&self, body: usize) -> f64 {
+        match self.cores.has_idle(self.set(body)) {
+            true => self.costs.cold_wake_us,
+            false => self.costs.wake_us,
+        }
+    }
+
+    /// What a frame that is alone in its stream costs at one end, and waking that end if it sleeps.
+    fn way_us(&self, body: usize, way: Way) -> f64 {
+        let round_us = if self.cores.is_busy(body, &WAYS) { 0.0 } else { way.round_us };
+        way.alone_us / 2.0 + round_us
     }
 
     /// The same, of several kinds, and with another price for waking the lane.
@@ -310,7 +326,7 @@ impl Machine {
         let id = self.next_part;
         self.parts.insert(id, shares.len());
         for us in shares {
-            let (us, wake) = (micros_of(us), micros_of(self.costs.wake_us));
+            let (us, wake) = (micros_of(us), micros_of(self.wake_us(body)));
             self.spent[body][part as usize] += us;
             self.spent[body][Part::Wakes as usize] += wake;
             self.cores.submit(self.set(body), None, us + wake, Task::Part(id, Box::new(then.clone())));
@@ -371,8 +387,8 @@ impl Machine {
         let way = if bulk { self.costs.bulk } else { self.costs.message };
         let lane = Some((if bulk { SEND_BULK } else { SEND }, parcel.to));
         let parts = [(Part::Send, way.send.us(1, bytes))];
-        // Half of what a frame takes that comes alone is at this end.
-        self.woken_work(parcel.from, lane, way.wake_us / 2.0, &parts, Task::Leave(parcel, takes));
+        let wake_us = self.way_us(parcel.from, way);
+        self.woken_work(parcel.from, lane, wake_us, &parts, Task::Leave(parcel, takes));
     }
 
     /// A frame is at the receiver.
@@ -382,7 +398,8 @@ impl Machine {
         let lane = Some((if bulk { HEAR_BULK } else { HEAR }, parcel.from));
         let decode = if bulk { 0.0 } else { self.signature().decode_us };
         let parts = [(Part::Receive, way.receive.us(1, bytes)), (Part::Votes, decode)];
-        self.woken_work(parcel.to, lane, way.wake_us / 2.0, &parts, Task::Heard(parcel));
+        let wake_us = self.way_us(parcel.to, way);
+        self.woken_work(parcel.to, lane, wake_us, &parts, Task::Heard(parcel));
     }
 
     /// A message was decoded: its signatures are checked, by the task that decoded it.
@@ -676,7 +693,7 @@ impl World {
             Task::Synced(body, incarnation, position) => {
                 self.disk_done(body);
                 // The release task hears of it.
-                self.on_machine(|machine| machine.charge(body, RELEASE, Part::Wakes, machine.costs.wake_us));
+                self.on_machine(|machine| machine.charge(body, RELEASE, Part::Wakes, machine.wake_us(body)));
                 self.dispatch(Event::SyncDone { body, incarnation, position });
             }
             Task::BlockSync(body, incarnation, number) => {

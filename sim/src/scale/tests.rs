@@ -29,11 +29,12 @@ fn costs() -> Costs {
     }
     Costs {
         wake_us: 4.0,
+        cold_wake_us: 4.0,
         encode: line(0.5, 1.0),
         ingest: line(8.0, 1.0),
         client: line(20.0, 1.0),
-        message: Way { wake_us: 8.0, send: line(6.0, 0.5), receive: line(6.0, 0.5) },
-        bulk: Way { wake_us: 8.0, send: line(10.0, 0.8), receive: line(10.0, 0.8) },
+        message: Way { round_us: 4.0, alone_us: 4.0, send: line(6.0, 0.5), receive: line(6.0, 0.5) },
+        bulk: Way { round_us: 4.0, alone_us: 4.0, send: line(10.0, 0.8), receive: line(10.0, 0.8) },
         log: disk.clone(),
         ledger: disk,
         ed25519: votes,
@@ -59,7 +60,7 @@ fn a_run_is_the_same_twice_with_the_same_costs_and_another_with_others() {
     let setup = short(4, Load::Rate(1_000.0));
     let once = run(&setup, &costs()).expect("commits");
     assert_eq!(once, run(&setup, &costs()).expect("commits"));
-    let dearer = Costs { wake_us: 8.0, ..costs() };
+    let dearer = Costs { wake_us: 8.0, cold_wake_us: 8.0, ..costs() };
     assert_ne!(once.hash, run(&setup, &dearer).expect("commits").hash);
 }
 

@@ -23,6 +23,10 @@ use crate::channel::Signatures;
 
 /// How long a piece of work is repeated, of processor time.
 const REPEATED: Duration = Duration::from_millis(100);
+/// How often two threads wake each other, without and with a pause, and the pause: long enough to sleep.
+const HOPS: usize = 20_000;
+const COLD_HOPS: usize = 500;
+const PAUSE: Duration = Duration::from_millis(2);
 
 /// Measures everything. `note` hears what is being measured. Files go into `folder`, which must be on
 /// the disk that is meant, and are deleted again. `sizes` are those of networks for which the
@@ -62,7 +66,8 @@ pub fn measure(
         Ok(())
     })?;
     note("wake-ups and QUIC");
-    costs.wake_us = wake()?;
+    costs.wake_us = wake(HOPS, Duration::ZERO)?;
+    costs.cold_wake_us = wake(COLD_HOPS, PAUSE)?;
     (costs.message, costs.bulk) = transport::measure(processors)?;
     note("log and ledger");
     (costs.log, costs.ledger) = storage::measure(folder)?;
@@ -127,9 +132,9 @@ fn runtime() -> Result<Runtime, String> {
     Builder::new_current_thread().enable_all().build().map_err(|error| format!("no runtime: {error}"))
 }
 
-/// What it costs to wake a task on another thread: two that wake each other in turn.
-fn wake() -> Result<f64, String> {
-    const HOPS: usize = 20_000;
+/// What it costs to wake a task on another thread: two that wake each other in turn, with a pause each time
+/// they have. The pause's own wake-up is one more.
+fn wake(hops: usize, pause: Duration) -> Result<f64, String> {
     let (ping, mut pings) = mpsc::unbounded_channel::<()>();
     let (pong, mut pongs) = mpsc::unbounded_channel::<()>();
     let other = std::thread::spawn(move || -> Result<Duration, String> {
@@ -141,7 +146,10 @@ fn wake() -> Result<f64, String> {
     let runtime = runtime()?;
     let begun = thread_cpu()?;
     runtime.block_on(async {
-        for _ in 0..HOPS {
+        for _ in 0..hops {
+            if !pause.is_zero() {
+                std::thread::sleep(pause);
+            }
             if ping.send(()).is_err() || pongs.recv().await.is_none() {
                 return Err("the other thread has ended".to_owned());
             }
@@ -151,7 +159,8 @@ fn wake() -> Result<f64, String> {
     })?;
     let mine = thread_cpu()? - begun;
     let others = other.join().map_err(|_| "the other thread panicked".to_owned())??;
-    Ok((mine + others).as_secs_f64() * 1e6 / (2 * HOPS) as f64)
+    let wakes = hops * if pause.is_zero() { 2 } else { 3 };
+    Ok((mine + others).as_secs_f64() * 1e6 / wakes as f64)
 }
 
 /// What the steps of core and intake take with `n` replicas: a run in which nothing else takes time.

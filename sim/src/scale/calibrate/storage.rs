@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::Barrier;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use sbft::ledger::{Ledger, LedgerOptions};
@@ -16,6 +16,8 @@ const SMALL: usize = 512;
 const LARGE: usize = 256 << 10;
 /// Syncs timed, by each of those that sync at the same time.
 const SYNCS: usize = 60;
+/// The pause before each sync: nothing of the one before is in a cache any more, as in a node.
+const PAUSE: Duration = Duration::from_millis(2);
 /// Most that sync at the same time.
 const AT_ONCE: usize = 4;
 
@@ -62,6 +64,7 @@ fn deciles(folder: &Path, at_once: usize) -> Result<Vec<f64>, String> {
         let record = vec![index as u8; 16 << 10];
         let mut times = Vec::new();
         for _ in 0..SYNCS {
+            std::thread::sleep(PAUSE);
             log.append(&record).map_err(|error| error.to_string())?;
             let begun = Instant::now();
             log.sync().map_err(|error| error.to_string())?;
@@ -93,6 +96,7 @@ fn log_cpu(folder: &Path, bytes: usize) -> Result<f64, String> {
     write()?;
     let begun = thread_cpu()?;
     for _ in 0..SYNCS {
+        std::thread::sleep(PAUSE);
         write()?;
     }
     Ok((thread_cpu()? - begun).as_secs_f64() * 1e6 / SYNCS as f64)
