@@ -93,11 +93,24 @@ fn cpu_us(mut work: impl FnMut()) -> Result<f64, String> {
 }
 
 /// Processor time of this thread so far.
-pub(super) fn thread_cpu() -> Result<Duration, String> {
-    let file = "/proc/thread-self/schedstat";
-    let text = fs::read_to_string(file).map_err(|error| format!("cannot read {file}: {error}"))?;
-    let nanos = text.split_whitespace().next().and_then(|first| first.parse().ok());
-    nanos.map(Duration::from_nanos).ok_or_else(|| format!("{file} says {text:?}, which is no time"))
+fn thread_cpu() -> Result<Duration, String> {
+    Ok(schedule(Path::new("/proc/thread-self/schedstat"))?.0)
+}
+
+/// How long this thread has waited so far for a processor that others had.
+fn thread_waited() -> Result<Duration, String> {
+    Ok(schedule(Path::new("/proc/thread-self/schedstat"))?.1)
+}
+
+/// What a thread's `schedstat` says: how long it ran, and how long it waited to.
+fn schedule(file: &Path) -> Result<(Duration, Duration), String> {
+    let shown = file.display();
+    let text = fs::read_to_string(file).map_err(|error| format!("cannot read {shown}: {error}"))?;
+    let mut fields = text.split_whitespace().map(|field| field.parse().map(Duration::from_nanos));
+    match (fields.next(), fields.next()) {
+        (Some(Ok(ran)), Some(Ok(waited))) => Ok((ran, waited)),
+        _ => Err(format!("{shown} says {text:?}, which is no time")),
+    }
 }
 
 /// Processor time so far of this process's threads of this name.
@@ -108,14 +121,8 @@ fn named_cpu(name: &str) -> Result<Duration, String> {
     for task in fs::read_dir(tasks).map_err(cannot)? {
         let path = task.map_err(cannot)?.path();
         // A thread may have ended meanwhile; those that are measured have not.
-        let (Ok(comm), Ok(text)) =
-            (fs::read_to_string(path.join("comm")), fs::read_to_string(path.join("schedstat")))
-        else {
-            continue;
-        };
-        if comm.trim_end() == name {
-            let nanos = text.split_whitespace().next().and_then(|first| first.parse().ok());
-            sum += nanos.map(Duration::from_nanos).ok_or_else(|| format!("{text:?} is no time"))?;
+        if fs::read_to_string(path.join("comm")).is_ok_and(|comm| comm.trim_end() == name) {
+            sum += schedule(&path.join("schedstat"))?.0;
         }
     }
     Ok(sum)

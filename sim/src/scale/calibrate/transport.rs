@@ -5,6 +5,7 @@
 //! pause before the next round. Two ends and then four tell apart what a frame takes and what waking a
 //! replica does, which all frames of a round share. Many votes at once tell what each takes in a stream.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::{Arc, Barrier, Mutex, PoisonError};
 use std::time::Duration;
@@ -30,6 +31,9 @@ const BULK: usize = 1_500;
 const BULK_SIZES: (usize, usize) = (8 << 10, 128 << 10);
 /// Frames under way at most: fewer than the transport's queue holds.
 const UNDER_WAY: usize = 64;
+/// Links that have not changed for so long are there to stay: two that dial each other at once settle on one
+/// connection, and lose what was on the other.
+const SETTLED: Duration = Duration::from_millis(500);
 /// Whatever is awaited here comes soon or never.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -57,6 +61,8 @@ struct Ends {
     processors: usize,
     cards: Mutex<Vec<Option<Card>>>,
     told: Barrier,
+    /// Nobody begins before all are linked, and nobody leaves before all are done.
+    together: tokio::sync::Barrier,
 }
 
 /// What a way costs for votes and for candidates. `processors` is how many threads a runtime has.
@@ -89,6 +95,7 @@ fn among(n: u32, processors: usize) -> Result<Vec<Took>, String> {
         processors,
         cards: Mutex::new(vec![None; n as usize]),
         told: Barrier::new(n as usize),
+        together: tokio::sync::Barrier::new(n as usize),
     });
     let threads: Vec<_> = (1..=n)
         .map(|me| {
@@ -131,14 +138,53 @@ impl Ends {
             .collect();
         let peers = peers.ok_or("another end of the transport did not start")?;
         let work = runtime.spawn(async move {
-            let took = work(me, &transport, peers).await;
-            // Another end may still wait for an acknowledgement.
-            tokio::time::sleep(Duration::from_millis(100)).await;
+            let took = self.work(me, &transport, peers).await;
             transport.close().await;
             took
         });
         runtime.block_on(work).map_err(|error| format!("an end of the transport failed: {error}"))?
     }
+
+    async fn work(&self, me: u32, transport: &Transport, peers: Vec<Peer>) -> Result<Took, String> {
+        let ids: Vec<u32> = peers.iter().map(|peer| peer.id).collect();
+        transport.set_peers(peers).map_err(|error| error.to_string())?;
+        let mut link = transport.join(CHANNEL, &ids).map_err(|error| error.to_string())?;
+        timeout(PATIENCE, linked(&mut link, ids.len())).await.map_err(late)??;
+        timeout(PATIENCE, self.together.wait()).await.map_err(late)?;
+        let took = took(me, &ids, &mut link).await;
+        timeout(PATIENCE, self.together.wait()).await.map_err(late)?;
+        took
+    }
+}
+
+/// Waits until this end hears all others, and goes on doing so.
+async fn linked(link: &mut ChannelLink, others: usize) -> Result<(), String> {
+    let mut up = BTreeSet::new();
+    loop {
+        match timeout(SETTLED, link.events.recv()).await {
+            Ok(None) => return Err("the link has ended".to_owned()),
+            Ok(Some(event)) if event.up => drop(up.insert(event.peer)),
+            Ok(Some(event)) => drop(up.remove(&event.peer)),
+            Err(_quiet) if up.len() == others => return Ok(()),
+            Err(_quiet) => {}
+        }
+    }
+}
+
+async fn took(me: u32, ids: &[u32], link: &mut ChannelLink) -> Result<Took, String> {
+    let mut took = Took {
+        round: rounds(me, ids, link, ROUNDS, 1, PAUSE).await?,
+        streamed: rounds(me, ids, link, STREAMED, TOGETHER, Duration::ZERO).await?,
+        ..Took::default()
+    };
+    took.streamed /= (TOGETHER * ids.len()) as f64;
+    if let [id] = *ids {
+        let mut bulk = link.bulk(id).ok_or("no bulk stream")?;
+        for (us, size) in took.bulk.iter_mut().zip([BULK_SIZES.0, BULK_SIZES.1]) {
+            *us = candidates(me, id, link, &mut bulk, size).await?;
+        }
+    }
+    Ok(took)
 }
 
 fn start() -> Result<(Transport, Vec<u8>), String> {
@@ -152,30 +198,6 @@ fn start() -> Result<(Transport, Vec<u8>), String> {
         tuning: Tuning::default(),
     });
     transport.map(|transport| (transport, certificate)).map_err(|error| error.to_string())
-}
-
-async fn work(me: u32, transport: &Transport, peers: Vec<Peer>) -> Result<Took, String> {
-    let ids: Vec<u32> = peers.iter().map(|peer| peer.id).collect();
-    transport.set_peers(peers).map_err(|error| error.to_string())?;
-    let mut link = transport.join(CHANNEL, &ids).map_err(|error| error.to_string())?;
-    let mut up = 0;
-    while up < ids.len() {
-        let event = timeout(PATIENCE, link.events.recv()).await.map_err(late)?.ok_or("the link has ended")?;
-        if event.up { up += 1 } else { up -= 1 }
-    }
-    let mut took = Took {
-        round: rounds(me, &ids, &mut link, ROUNDS, 1, PAUSE).await?,
-        streamed: rounds(me, &ids, &mut link, STREAMED, TOGETHER, Duration::ZERO).await?,
-        ..Took::default()
-    };
-    took.streamed /= (TOGETHER * ids.len()) as f64;
-    if let [id] = ids[..] {
-        let mut bulk = link.bulk(id).ok_or("no bulk stream")?;
-        for (us, size) in took.bulk.iter_mut().zip([BULK_SIZES.0, BULK_SIZES.1]) {
-            *us = candidates(me, id, &mut link, &mut bulk, size).await?;
-        }
-    }
-    Ok(took)
 }
 
 /// The name of the threads of an end.
@@ -269,4 +291,19 @@ fn send(link: &ChannelLink, peer: u32, class: Class, frame: &Bytes) -> Result<()
         return Ok(());
     }
     Err("the transport dropped a frame although little was under way".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ends_hear_each_other_and_each_part_of_a_way_takes_time() {
+        let (message, bulk) = measure(2).expect("loopback carries everything");
+        assert!(
+            message.send.each_us > 0.0 && message.alone_us >= 0.0 && message.round_us >= 0.0,
+            "{message:?}"
+        );
+        assert!(bulk.send.us(1, 100_000) > bulk.send.us(1, 10_000), "{bulk:?}");
+    }
 }
