@@ -63,6 +63,17 @@ impl Filters {
         Arc::clone(known.entry(key).or_insert_with(|| Arc::new(Self::new(signatures, batch))))
     }
 
+    /// The same as [`Self::of`], read anew: they remember no signature that others have checked.
+    pub(crate) fn fresh(signatures: Signatures, config: &Config) -> Self {
+        let absolute = clamp(config.absolute_max_bytes);
+        let batch = BatchSize {
+            max_message_count: config.max_message_count,
+            absolute_max_bytes: absolute,
+            preferred_max_bytes: clamp(config.preferred_max_bytes).min(absolute),
+        };
+        Self::new(signatures, batch)
+    }
+
     fn new(signatures: Signatures, batch: BatchSize) -> Self {
         let config = Arc::new(read(signatures, batch));
         // The certificates of the simulated clients must not make a run depend on today's date.

@@ -1,16 +1,16 @@
 //! What the filters take: an envelope at the door, alone and among many, and those of a candidate.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use sbft::consenter::sbft::rules;
+use sbft::pbft::Config;
 use sbft::types::{Candidate, Place};
 use sbft::wire;
 use sbft::wire::envelope::{Parsed, check_canonical};
 
-use super::cpu_us;
+use super::{cpu_us, thread_cpu};
 use crate::channel::{Filters, Signatures};
 use crate::draw::Draws;
 use crate::scale::{Filtering, Line};
@@ -26,9 +26,10 @@ const TOGETHER: usize = 32;
 /// Candidates that are judged in turn, so that their bytes are in no cache when they are looked at.
 const CANDIDATES: usize = 96;
 
-/// Filters and what goes through them.
+/// What goes through the filters.
 struct Bench {
-    filters: Arc<Filters>,
+    kind: Signatures,
+    config: Config,
     envelopes: Vec<Bytes>,
     candidates: Vec<Candidate>,
 }
@@ -39,7 +40,6 @@ impl Bench {
         config.max_message_count = 500;
         config.absolute_max_bytes = 10 << 20;
         config.preferred_max_bytes = 2 << 20;
-        let filters = Filters::of(kind, &config);
         let size = size as u64;
         let workload = Workload::new(kind, &config).sized(Draws::new(1), (size, size));
         let count = (CANDIDATES * TOGETHER) as u64;
@@ -50,16 +50,21 @@ impl Bench {
             .map(|(batch, sequence)| wire::candidate::encode(Place(1), sequence, batch.to_vec()))
             .collect::<Result<_, _>>()
             .map_err(|error| error.to_string())?;
-        Ok(Self { filters, envelopes, candidates })
+        Ok(Self { kind, config, envelopes, candidates })
+    }
+
+    /// Filters that have seen nothing: they remember the signatures that they have checked.
+    fn filters(&self) -> Filters {
+        Filters::fresh(self.kind, &self.config)
     }
 
     /// What a node does with envelopes that arrived together. True if all are good.
-    fn admit(&self, batch: &[Bytes]) -> bool {
+    fn admit(filters: &Filters, batch: &[Bytes]) -> bool {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1);
         let parsed: Result<Vec<Parsed>, _> = batch.iter().cloned().map(Parsed::decode).collect();
         let Ok(parsed) = parsed else { return false };
         let references: Vec<&Parsed> = parsed.iter().collect();
-        let verdicts = self.filters.processor.process_all(&references, now);
+        let verdicts = filters.processor.process_all(&references, now);
         parsed.into_iter().zip(verdicts).all(|(parsed, verdict)| {
             let canonical = check_canonical(&parsed.frame).is_ok();
             let taken = verdict.map(|sequence| std::hint::black_box(rules::accepted(parsed, sequence)));
@@ -68,32 +73,33 @@ impl Bench {
     }
 
     /// What it does with a candidate. True if it is good.
-    fn judge(&self, candidate: &Candidate) -> bool {
-        let Filters { processor, limits } = &*self.filters;
+    fn judge(filters: &Filters, candidate: &Candidate) -> bool {
+        let Filters { processor, limits } = filters;
         let encoding = candidate.encoding.clone();
         let digest = wire::candidate::digest(&encoding);
         let judged = rules::judge_candidate(digest, encoding, limits, Some(Place(1)), 4, processor);
         judged.is_some_and(|judged| std::hint::black_box(judged).verdict.is_ok())
     }
 
-    /// Microseconds for each envelope when so many are judged together.
+    /// Microseconds for each envelope when so many are judged together, each once.
     fn admitted(&self, together: usize) -> Result<f64, String> {
-        let mut batches = self.envelopes.chunks_exact(together).cycle();
-        let mut good = true;
-        let us = cpu_us(|| good &= batches.next().is_some_and(|batch| self.admit(batch)))?;
-        if good { Ok(us / together as f64) } else { Err("a good envelope is refused".to_owned()) }
+        let filters = self.filters();
+        let begun = thread_cpu()?;
+        let good = self.envelopes.chunks(together).all(|batch| Self::admit(&filters, batch));
+        self.each(begun, good)
     }
 
-    /// Microseconds for each envelope of a candidate.
+    /// Microseconds for each envelope of a candidate, each judged once.
     fn judged(&self) -> Result<f64, String> {
-        let mut candidates = self.candidates.iter().cycle();
-        let mut good = true;
-        let us = cpu_us(|| good &= candidates.next().is_some_and(|candidate| self.judge(candidate)))?;
-        if good {
-            Ok(us / TOGETHER as f64)
-        } else {
-            Err("a candidate of good envelopes is refused".to_owned())
-        }
+        let filters = self.filters();
+        let begun = thread_cpu()?;
+        let good = self.candidates.iter().all(|candidate| Self::judge(&filters, candidate));
+        self.each(begun, good)
+    }
+
+    fn each(&self, begun: Duration, good: bool) -> Result<f64, String> {
+        let us = (thread_cpu()? - begun).as_secs_f64() * 1e6 / self.envelopes.len() as f64;
+        if good { Ok(us) } else { Err("a good envelope is refused".to_owned()) }
     }
 
     /// Microseconds for each envelope of a candidate that is made.
@@ -151,9 +157,12 @@ pub(super) fn in_a_crowd<T>(
         for other in 0..others {
             let (bench, done) = (&bench, &done);
             scope.spawn(move || {
-                let mut candidates = bench.candidates.iter().cycle().skip(other * 7);
+                let mut filters = bench.filters();
                 while !done.load(Ordering::Relaxed) {
-                    std::hint::black_box(candidates.next().map(|candidate| bench.judge(candidate)));
+                    for candidate in bench.candidates.iter().skip(other * 7) {
+                        std::hint::black_box(Bench::judge(&filters, candidate));
+                    }
+                    filters = bench.filters();
                 }
             });
         }
