@@ -46,7 +46,7 @@ const ROUNDS: usize = 3;
 const SIGNED: &str = "Ed25519 by replicas and clients, each client signature checked by every replica (policy: signed Writers)";
 /// The engine's only policy.
 const SYNCED: &str =
-    "log synced before each vote leaves; ledger synced 40 ms after a block, or a window of them";
+    "log synced before each commit leaves; ledger synced 40 ms after a block, or a window of them";
 /// Real sockets on one machine.
 const LOOPBACK: &str =
     "all in one process; QUIC with TLS 1.3 on loopback, gRPC with TLS on loopback, MTU 1452";
@@ -181,7 +181,7 @@ async fn floor(recorded: &Recorded, scale: Scale) {
         let ours = together(ours);
         assert!(
             rate.is_some() || ours.syncs.log >= 0.99,
-            "every vote is synced before it leaves, so that a block alone takes a sync of each log: {:?}",
+            "certificates are synced before commits leave, so that a block alone takes a sync of each log: {:?}",
             ours.syncs
         );
         row(&format!("{what}: sbft"), &ours);

@@ -207,7 +207,9 @@ impl Target {
         let dir = self.replicas.first()?.dir.as_ref()?;
         let config = NodeConfig::load(&dir.join("node.toml")).ok()?;
         let sync = match config.storage.sync {
-            SyncPolicy::Always => "always: before each vote leaves",
+            SyncPolicy::Always => {
+                "certificates before each commit leaves; how far prepares may go, ahead of them"
+            }
         };
         let success = match config.broadcast.success {
             Success::Accepted => "accepted",

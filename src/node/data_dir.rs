@@ -3,6 +3,7 @@
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Version of everything below the data directory; a program reads only its own.
 const VERSION: &str = "sbft data 1";
@@ -58,10 +59,17 @@ impl DataDir {
             .write(true)
             .open(path.join("lock"))
             .map_err(failed)?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(DataDirError::InUse { path: path.to_owned() }),
-            Err(TryLockError::Error(source)) => return Err(failed(source)),
+        let mut tries = TRIES;
+        loop {
+            match lock.try_lock() {
+                Ok(()) => break,
+                Err(TryLockError::WouldBlock) if tries > 0 => {
+                    tries -= 1;
+                    std::thread::sleep(BETWEEN_TRIES);
+                }
+                Err(TryLockError::WouldBlock) => return Err(DataDirError::InUse { path: path.to_owned() }),
+                Err(TryLockError::Error(source)) => return Err(failed(source)),
+            }
         }
         let file = path.join("version");
         match fs::read(&file) {
@@ -78,6 +86,11 @@ impl DataDir {
         Ok(Self { _lock: lock })
     }
 }
+
+/// A lock that was just let go can be held for a moment more, by a process that was being started from
+/// this one then: it has everything that is open until it becomes another program.
+const TRIES: u32 = 10;
+const BETWEEN_TRIES: Duration = Duration::from_millis(20);
 
 /// In one move, so that a crash leaves the file whole or absent.
 fn write_version(directory: &Path, file: &Path) -> io::Result<()> {

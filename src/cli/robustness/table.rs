@@ -86,7 +86,7 @@ fn terms(args: &Args, found: &[Found]) -> String {
         )
     });
     format!(
-        "sbft {}, {} replicas as processes on one machine, QUIC and TLS on, votes synced before they are sent; \
+        "sbft {}, {} replicas as processes on one machine, QUIC and TLS on, certificates synced before commits are sent; \
          envelopes of {} B signed by {} clients ({}), sent to the replicas that are honest in all rows; \
          open loop at {} a second, closed loop with {} in flight; attacks of {} s, begun after {} s of load. \
          Throughput from 1 s after the attack began, latencies and gaps from its beginning. {}{machine}",
