@@ -54,7 +54,7 @@ plants! {
     "P03" BoundNotPersisted: "how far it may have voted is not recorded before a prepare"
         => "persist first", "one vote";
     "P04" SecondProposal: "a second proposal is accepted at one view and number"
-        => "one vote", "agreement", "votes kept";
+        => "one vote", "agreement", "votes kept", "lies noticed";
     "P05" NewViewIgnoresCertificates: "a new view proposes nothing again, whatever was prepared"
         => "agreement", "prepared lock";
     "P06" NewViewNotChecked: "backups do not check whether a new-view follows from a quorum of view-changes"
@@ -76,7 +76,7 @@ plants! {
     "P14" ProposalByAnyone: "a proposal is accepted whoever signed it"
         => "proposer", "evidence", "agreement";
     "P15" NoRetransmission: "no status is sent but with a complaint: nobody learns what must be sent again"
-        => "settles";
+        => "settles", "fairness";
     "P16" NewViewDuplicateSenders: "the view-changes that start a view need not be by distinct senders"
         => "new-view", "agreement";
     "P17" CommitCountsAnyDigest: "a commit counts for whatever is proposed at its number"
@@ -92,7 +92,7 @@ plants! {
     "P22" CertificatesForgottenOnEntering: "certificates are dropped when a view is entered"
         => "certificates kept", "persist first";
     "P23" ViewChangeNotRepeated: "view-changes and new-views are not sent again"
-        => "settles", "join";
+        => "settles", "join", "fairness";
     "P24" ComplaintNotRearmed: "the complaint clock does not start again after a view's first block"
         => "settles", "fairness";
     "P25" EnvelopesNotChecked: "candidates are taken as valid without a look at their envelopes"
@@ -137,7 +137,7 @@ plants! {
     "F2" NoPrefixRule: "prepared(k) does not need prepared(k-1) or committed(k-1)"
         => "persist first", "agreement";
     "F3" CommitsAcrossViews: "commits of different views are counted together"
-        => "certificate", "agreement";
+        => "certificate", "agreement", "own vote";
     "F4" VoteAgainAfterRestart: "a restarted replica votes again in a view where it may have voted"
         => "abstains", "one vote", "votes kept", "agreement";
     "F5" NewViewNotPersisted: "a view entered by a new-view is not recorded before the first vote in it"
