@@ -37,6 +37,9 @@ use known::{Committed, Seen};
 use turns::Turns;
 pub use values::{Batch, Envelope, IntakeConfig, IntakeInput, IntakeOutput, IntakeProbe};
 
+/// While a candidate waits to be ordered, a partial batch is cut at once only if all that waits has at most so
+/// many envelopes: under load candidates are large, and what comes while one is under way makes the next.
+const EAGER_ENVELOPES: usize = 8;
 /// Envelopes that the pool is laid out for; a pool of more works as well.
 const POOL_EXPECTED: usize = 1 << 15;
 
@@ -396,8 +399,9 @@ impl Intake {
             let Some((_, &id)) = self.queue.first_key_value() else { break };
             self.feed(now, id);
         }
-        // Eager cut: nothing of ours waits to be ordered, so a partial batch need not wait either.
-        if self.own.is_empty() {
+        // Eager cut: nothing or little of ours waits to be ordered, so a partial batch need not wait either.
+        let few = self.own.values().map(|own| own.ids.len()).sum::<usize>() <= EAGER_ENVELOPES;
+        if self.own.is_empty() || self.own.len() < self.config.eager && few {
             self.timer = None;
             self.ready.extend(self.cutter.cut());
             self.emit(now, outputs);

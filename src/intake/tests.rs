@@ -22,6 +22,7 @@ fn config() -> IntakeConfig {
         limits: CutLimits { max_message_count: 3, preferred_max_bytes: 100 },
         batch_timeout: Duration::from_secs(2),
         outstanding: 2,
+        eager: 1,
         pool_count: 10,
         pool_bytes: 1000,
         dedup_blocks: 5,
@@ -190,6 +191,21 @@ fn a_candidate_whose_envelopes_are_all_committed_keeps_its_room_until_the_core_l
     assert_eq!(story.intake.probe().outstanding, 1);
     story.order(2, &[]).order(3, &[]);
     story.step(Released(digest(0)), &[Cut(batch(1, &[1, 2, 3]))]);
+}
+
+#[test]
+fn where_little_is_outstanding_a_partial_batch_goes_at_once_as_often_as_is_allowed() {
+    Story::new(IntakeConfig { eager: 2, outstanding: 4, ..config() })
+        .busy()
+        .order(1, &[Cut(batch(1, &[1]))])
+        .order(2, &[]);
+    let limits = CutLimits { max_message_count: 9, ..config().limits };
+    let mut story = Story::new(IntakeConfig { limits, eager: 2, outstanding: 4, pool_count: 30, ..config() });
+    let mut outputs = Vec::new();
+    let many = (1..=9).map(envelope).collect();
+    story.intake.step(Time::ZERO, Envelopes(many), &mut outputs);
+    assert!(outputs.iter().any(|output| matches!(output, Cut(batch) if batch.ids.len() == 9)));
+    story.order(10, &[]); // nine are not little
 }
 
 #[test]

@@ -22,6 +22,9 @@ pub struct IntakeConfig {
     pub batch_timeout: Duration,
     /// Own candidates outstanding at most; past it envelopes wait in the pool.
     pub outstanding: usize,
+    /// While fewer own candidates than this are outstanding, and those are small, a partial batch is cut at
+    /// once. With one, only when nothing is outstanding. More is less latency and more, smaller blocks.
+    pub eager: usize,
     /// Envelopes in the pool at most, from accepted to committed.
     pub pool_count: usize,
     /// Once the pool has this many bytes (payload plus signature) no envelope is taken; so it

@@ -163,6 +163,8 @@ pub struct Replica {
     delays: Vec<Delay>,
     rounds: Samples,
     prepared_at: BTreeMap<Number, Time>,
+    /// When this replica proposed last, as a primary.
+    proposed_at: Time,
     /// Since when the primary has had room for another proposal.
     room_since: Time,
     /// What the primary leaves behind, by origin.
@@ -218,7 +220,8 @@ impl Replica {
         }
         let change = self.change_deadline.filter(|_| self.phase == Phase::Leaving);
         let blocks = self.asked.map(|asked| asked.until).filter(|until| *until > self.now);
-        let all = [Some(self.status_due), change, self.complaint_due(), self.fetches.due(), blocks];
+        let (complaint, merging) = (self.complaint_due(), self.merging_due());
+        let all = [Some(self.status_due), change, complaint, merging, self.fetches.due(), blocks];
         all.into_iter().flatten().min()
     }
 

@@ -229,6 +229,10 @@ impl Replica {
         }
         let again = outcome.again.clone();
         self.phase = Phase::Active;
+        // Who complains about this view may have missed just this replica's votes: it is told again.
+        for status in self.peers.iter_mut().filter_map(|peer| peer.status.as_mut()) {
+            status.complains = false;
+        }
         self.accepted_top = self.tip.number;
         out.push(Output::Note(Note::EnteredView {
             view: self.view,

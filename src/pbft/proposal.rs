@@ -5,6 +5,7 @@
 //! blocks (and of votes, signatures and syncs) follows the rounds and not the number of origins.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::message::{PrepareVote, Proposal, Unsigned};
 use super::pool::Limits;
@@ -12,10 +13,16 @@ use super::slot::{Known, Voted};
 use super::{Note, Output, Phase, Record, Replica};
 use crate::header::header_hash;
 use crate::plant::Plant;
-use crate::types::{Candidate, CandidateRef, Digest, Header, Number};
+use crate::types::{Candidate, CandidateRef, Digest, Header, Number, Time};
 
-/// The primary proposes at once while fewer numbers than this are not yet prepared.
+/// The primary proposes at once while nothing that it proposed is uncommitted; and while fewer numbers than
+/// this are unprepared, once the last proposal is [`MERGING`] old.
 const UNPREPARED_BEFORE_MERGING: usize = 2;
+/// How long the primary merges what comes in, at most, while its last proposal is under way. On a LAN that
+/// is about as long as a block takes, and the next one then has all that came meanwhile: fewer blocks, and so
+/// less work, for the same latency. Over long distances a block takes far longer, and others are on their way
+/// meanwhile.
+const MERGING: Duration = Duration::from_millis(3);
 
 impl Replica {
     /// Proposes what waits, as far as rules and window allow. Only the primary does.
@@ -38,6 +45,7 @@ impl Replica {
             let mut known = self.known(proposal);
             known.content = Some(content);
             self.accept(known, out);
+            self.proposed_at = self.now;
             proposed = true;
         }
         proposed
@@ -53,7 +61,20 @@ impl Replica {
             && number > self.settled()
             && !self.abstains(number)
             && self.slots.get(&number).is_none_or(|slot| slot.voted_in(self.view).is_none())
-            && (unprepared < UNPREPARED_BEFORE_MERGING || self.pool.fills(self.limits()))
+            && (self.accepted_top == self.tip.number
+                || unprepared < UNPREPARED_BEFORE_MERGING && self.now >= self.merges_until()
+                || self.pool.fills(self.limits()))
+    }
+
+    fn merges_until(&self) -> Time {
+        self.proposed_at.after(MERGING)
+    }
+
+    /// When the primary proposes what it merges meanwhile, if nothing is prepared before.
+    pub(super) fn merging_due(&self) -> Option<Time> {
+        let merges =
+            self.primary() == self.config.me && self.pool.has_ready() && self.merges_until() > self.now;
+        merges.then(|| self.merges_until())
     }
 
     /// The number may be voted on: within the window, and nothing below it is an open config block.

@@ -86,6 +86,7 @@ impl Replica {
             delays: vec![Delay::default(); n],
             rounds: Samples::default(),
             prepared_at: BTreeMap::new(),
+            proposed_at: Time::ZERO,
             room_since: now,
             leftovers: vec![Leftovers::default(); n],
             thinned: Number(0),

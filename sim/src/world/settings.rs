@@ -112,6 +112,7 @@ pub(crate) fn intake_config(settings: &Settings, me: Place) -> IntakeConfig {
         },
         batch_timeout: settings.batch_timeout,
         outstanding: config.outstanding,
+        eager: 2,
         pool_count: settings.pool,
         pool_bytes: 256 << 20,
         dedup_blocks: config.dedup_blocks,

@@ -165,6 +165,9 @@ pub(super) fn replica_config(
     }
 }
 
+/// Small own candidates that may be under way when the next is cut.
+const EAGER: usize = 2;
+
 fn intake_config(config: &ChannelConfig, rules: &Options, me: Place, pool_bytes: u64) -> IntakeConfig {
     IntakeConfig {
         n: config.consenters.len(),
@@ -175,6 +178,7 @@ fn intake_config(config: &ChannelConfig, rules: &Options, me: Place, pool_bytes:
         },
         batch_timeout: config.batch_timeout,
         outstanding: rules.outstanding,
+        eager: EAGER,
         pool_count: rules.request_pool_size,
         pool_bytes,
         dedup_blocks: rules.dedup_blocks,
