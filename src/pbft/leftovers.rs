@@ -4,7 +4,8 @@
 //! origins in turn. So a proposal with room to spare leaves nothing behind that the primary has had for
 //! a while, however slow its disk, its machine or its links are, and however long the lines: under
 //! overload its blocks are full. One that keeps proposing little, each time just before it would be
-//! found slow, leaves something behind every time. The pause between proposals says nothing about it.
+//! found slow, leaves something behind every time; if it is too large to fit beside that little, it leaves the
+//! same candidate behind again and again, where the turns of an honest primary would have come to it. The pause between proposals says nothing about it.
 //!
 //! What the primary may not have is not held against it: only what this replica has sent it itself, two
 //! complain timeouts ago. A few such proposals may have been under way; not sixteen in a row, over as
@@ -24,6 +25,9 @@ const BLOCKS: u32 = 16;
 /// How long the primary is given with what it was sent, and how long it has to go on leaving it behind,
 /// in complain timeouts.
 const PATIENCE: u32 = 2;
+/// What does not fit beside the rest of a block comes first in one of the next: all origins have had their turn
+/// within so many blocks for each of them, and what is still left behind then could have been taken.
+const TURNS: u32 = 2;
 /// An origin that lies can keep a candidate of its own waiting, by a line that it fills in front of it
 /// at the primary alone. With each view that was left for the sake of an origin, twice as much must be
 /// left behind of it, at most so often.
@@ -36,6 +40,9 @@ pub(super) struct Leftovers {
     blocks: u32,
     /// When the first of them was accepted.
     since: Time,
+    /// The first that has waited here for long, and how many proposals in a row passed it over.
+    first: Option<Digest>,
+    passed: u32,
     /// The last proposal had room for something that has waited here, sent to the primary or not.
     waits: bool,
     /// Views that were left on account of this origin's candidates.
@@ -75,15 +82,25 @@ impl Replica {
         for origin in 0..self.leftovers.len() {
             let place = Place(origin as u16);
             let (mut left, mut held, mut waits) = (false, false, false);
+            let mut first = None;
             for waiting in self.pool.line(place, self.view, room) {
                 let fits = waiting.fits && self.pool.adds_something(&waiting.digest, next, &self.dedup);
-                waits |= fits && self.now.since(waiting.arrived) >= self.forward_after(place);
+                let long = self.now.since(waiting.arrived) >= self.forward_after(place);
+                waits |= fits && long;
+                if first.is_none() && long && self.pool.adds_something(&waiting.digest, next, &self.dedup) {
+                    first = Some(waiting.digest);
+                }
                 if waiting.sent.is_some_and(|(first, _)| self.now.since(first) >= patience) {
                     held = true;
                     left |= fits;
                 }
             }
+            let turns = TURNS * self.config.n as u32;
             let leftovers = &mut self.leftovers[origin];
+            leftovers.passed = if leftovers.first == first { leftovers.passed.saturating_add(1) } else { 0 };
+            leftovers.first = first;
+            let stuck = first.is_some() && leftovers.passed > turns;
+            (left, waits) = (left || stuck, waits || stuck);
             leftovers.waits = waits;
             if !held {
                 leftovers.blocks = 0;

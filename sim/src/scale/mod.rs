@@ -1,8 +1,8 @@
 //! How the engine scales: the same replicas in the same virtual time, on machines whose processors,
 //! cards and disks take as long as was measured.
 //!
-//! [`costs`] is what was measured (by [`calibrate`]), [`cores`] who waits for a processor, [`links`] the
-//! ways, [`machine`] puts work in front of everything that a replica does, [`clients`] are the load.
+//! `costs` is what was measured (by `calibrate`), `cores` who waits for a processor, `links` the
+//! ways, `machine` puts work in front of everything that a replica does, `clients` are the load.
 //! A run is deterministic given its [`Costs`]. docs/scale.md has the model and what it leaves out.
 
 pub mod calibrate;

@@ -177,3 +177,17 @@ fn large_and_small_candidates_together_leave_nothing_behind_that_would_fit() {
     }
     assert!(!complained(&world, "left behind"));
 }
+
+#[test]
+fn a_primary_that_crawls_beside_candidates_too_large_for_its_blocks_is_replaced_too() {
+    let mut world = deaf_primary();
+    let most = world.configs[0].max_message_count as usize;
+    for origin in 1..4u16 {
+        let names: Vec<String> = (0..most).map(|nth| format!("{origin}/{nth}")).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        world.submit(&candidate(origin, 0, &names));
+    }
+    let took = crawl(&mut world, own);
+    assert!(complained(&world, "left behind"));
+    assert!(took < BOUND + PACE * 8, "{took:?}");
+}
