@@ -2,7 +2,7 @@
 //!
 //! Processor time is that of the measuring thread, so that other work on the machine disturbs it
 //! little; only the times of syncs are wall time. What cannot be called by itself, the clients' way through
-//! gRPC, is what a network of one replica takes more than all the rest ([`clients`]).
+//! gRPC, is what a network of one replica takes more than all the rest (`clients`).
 
 mod clients;
 mod filters;
