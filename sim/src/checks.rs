@@ -206,10 +206,8 @@ impl Checks {
         if self.wiped.contains(&place) {
             return Ok(());
         }
-        let Some(promises) = self.promises.get_mut(&place) else { return Ok(()) };
-        let image = body.log.image();
-        promises.unsure = image.bounds.last_key_value().map(|(view, upto)| (*view, *upto));
-        promises.sure.clone_from(&image.accepted);
+        self.remember(body);
+        let Some(promises) = self.promises.get(&place) else { return Ok(()) };
         let (view, _) = core.stands();
         if view < promises.view {
             return unsafe_because(

@@ -283,6 +283,14 @@ impl Checks {
         self.ghost.persisted(body, record, &self.dishonest)
     }
 
+    /// At a start: how far the replica may have voted by what its disk says, and what it knows of that.
+    pub(super) fn remember(&mut self, body: &Body) {
+        let Some(promises) = self.promises.get_mut(&body.place) else { return };
+        let image = body.log.image();
+        promises.unsure = image.bounds.last_key_value().map(|(view, upto)| (*view, *upto));
+        promises.sure.clone_from(&image.accepted);
+    }
+
     /// After recovery, and whenever the log was rewritten: what this replica promised is there.
     pub(crate) fn disk_changed(&mut self, body: &Body) -> Verdict {
         if !body.is_honest() || self.wiped.contains(&body.place) {

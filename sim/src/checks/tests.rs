@@ -66,10 +66,31 @@ fn accepted(name: u8) -> Record {
     Record::Accepted { view: View(0), proposal: Arc::new(proposal(name)) }
 }
 
+/// It may have voted up to number 9 in view 0.
+fn bound() -> Record {
+    Record::Bound { view: View(0), upto: Number(9) }
+}
+
+#[test]
+fn i7_abstains_fires_on_a_vote_that_may_contradict_one_of_before_a_restart() {
+    let mut world = world();
+    write(&mut world, 1, bound());
+    write(&mut world, 1, accepted(1));
+    let (known, other) = (prepare(&world, 1, 0, 1), prepare(&world, 1, 0, 2));
+    let commit = commit(&world, 1, 0, 1);
+    world.checks.promises.entry(Place(1)).or_default();
+    world.checks.remember(&world.bodies[1]);
+    assert_eq!(says(&mut world, 1, &other), "I7 abstains");
+    assert_eq!(says(&mut world, 1, &known), "nothing failed", "its log says that it had cast that one");
+    assert_ne!(says(&mut world, 1, &commit), "I7 abstains", "only prepares are");
+    let recorded = |world: &mut World, name| named(world.checks.persisted(&world.bodies[1], &accepted(name)));
+    assert_eq!(recorded(&mut world, 2), "I7 abstains", "the next restart would cast it");
+}
+
 #[test]
 fn i7_one_vote_fires_on_two_things_at_one_view_and_number() {
     let mut world = world();
-    write(&mut world, 1, accepted(1));
+    write(&mut world, 1, bound());
     let (first, second) = (prepare(&world, 1, 0, 1), prepare(&world, 1, 0, 2));
     assert_eq!(says(&mut world, 1, &first), "nothing failed");
     assert_eq!(says(&mut world, 1, &first), "nothing failed", "said again it is no new vote");
@@ -151,7 +172,7 @@ fn i15_no_panic_fires_on_a_panic() {
 #[test]
 fn i16_fires_when_a_disk_forgot_a_vote_or_a_certificate() {
     let mut world = world();
-    write(&mut world, 1, accepted(1));
+    write(&mut world, 1, bound());
     let vote = prepare(&world, 1, 0, 1);
     assert_eq!(says(&mut world, 1, &vote), "nothing failed");
     assert_eq!(named(world.checks.disk_changed(&world.bodies[1])), "nothing failed");
