@@ -83,7 +83,8 @@ impl Work {
         let total = (self.until.as_secs_f64() * per_second).ceil() as u64;
         let mut next = 0;
         let mut batch = Vec::with_capacity(BATCH);
-        while next < total && !self.stopped(start) {
+        // What is due is sent even if it is a moment too late: whoever waits says when that is enough.
+        while next < total && !self.sender.stop.load(Ordering::Relaxed) {
             let now = start.elapsed();
             if due(next) > now {
                 // In steps, so that a stop is noticed.
