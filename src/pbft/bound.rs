@@ -72,9 +72,11 @@ impl Replica {
         }
     }
 
-    /// A primary that does not know what it proposed cannot lead: it leaves the view.
+    /// A primary that does not know what it proposed cannot lead: it leaves the view. What its new-view
+    /// settled is proposed again all the same, so it is the number after that which counts.
     pub(super) fn resign_if_unsure(&mut self, out: &mut Vec<Output>) {
-        if self.primary() == self.config.me && self.abstains(self.accepted_top.next()) {
+        let next = self.accepted_top.max(self.settled()).next();
+        if self.primary() == self.config.me && self.abstains(next) {
             self.suspect(
                 "it restarted as the view's primary and may have proposed what it does not know".into(),
                 out,

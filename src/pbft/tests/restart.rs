@@ -270,3 +270,31 @@ fn a_vote_above_a_block_that_was_lost_counts_again_when_the_block_is_fetched_aga
     assert_eq!(world.chain(3), ["a", "b"]);
     assert_eq!(world.probe(3).view, View(0), "no view change was needed");
 }
+
+/// Found by the simulator: seed 20277030. What the new-view settles nobody abstains from, and so the
+/// primary seemed to know all that it needs; above that it could propose nothing, and never said so.
+#[test]
+fn a_restarted_primary_resigns_also_where_its_new_view_leaves_it_something_to_repeat() {
+    let mut world = prepared_world();
+    world.run(Duration::from_millis(1_500));
+    let bound_as_primary = |me: usize| {
+        let bounds = world.nodes[me].log.iter().enumerate().filter_map(|(at, record)| match record {
+            Record::Bound { view, .. } if *view > View(0) && view.primary(4).index() == me => {
+                Some((at, *view))
+            }
+            _ => None,
+        });
+        bounds.last()
+    };
+    let (me, (at, view)) = (0..4)
+        .find_map(|me| Some((me, bound_as_primary(me)?)))
+        .expect("a later view began, and its primary voted");
+    let log = world.nodes[me].log[..=at].to_vec();
+    let (replica, outputs) = recovered(world.configs[me].clone(), log);
+    let again = broadcasts(&outputs);
+    assert!(
+        matches!(again[..], [.., Unsigned::ViewChange(change)] if change.view == view.next()),
+        "{again:?}"
+    );
+    assert_eq!(replica.probe().view, view.next());
+}
