@@ -284,7 +284,7 @@ fn a_restarted_primary_resigns_also_where_its_new_view_leaves_it_something_to_re
             }
             _ => None,
         });
-        bounds.last()
+        bounds.max()
     };
     let (me, (at, view)) = (0..4)
         .find_map(|me| Some((me, bound_as_primary(me)?)))
