@@ -261,8 +261,8 @@ pub struct StorageConfig {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SyncPolicy {
-    /// Before any vote that rests on it leaves, many records in one sync. There is no other
-    /// policy: a replica that forgets its votes in a crash counts as a Byzantine one.
+    /// Before anything leaves that rests on it (commits, view-changes, new-views, and the bound of a view's
+    /// prepares), many records in one sync. There is no other policy: a replica that forgets its votes in a crash counts as a Byzantine one.
     #[default]
     Always,
 }

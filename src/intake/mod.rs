@@ -37,6 +37,8 @@ use known::{Committed, Seen};
 use turns::Turns;
 pub use values::{Batch, Envelope, IntakeConfig, IntakeInput, IntakeOutput, IntakeProbe};
 
+/// What a replica sets [`IntakeConfig::eager`] to.
+pub const EAGER_CANDIDATES: usize = 2;
 /// While a candidate waits to be ordered, a partial batch is cut at once only if all that waits has at most so
 /// many envelopes: under load candidates are large, and what comes while one is under way makes the next.
 const EAGER_ENVELOPES: usize = 8;
@@ -400,8 +402,8 @@ impl Intake {
             self.feed(now, id);
         }
         // Eager cut: nothing or little of ours waits to be ordered, so a partial batch need not wait either.
-        let few = self.own.values().map(|own| own.ids.len()).sum::<usize>() <= EAGER_ENVELOPES;
-        if self.own.is_empty() || self.own.len() < self.config.eager && few {
+        let waiting = || self.own.values().map(|own| own.ids.len()).sum::<usize>();
+        if self.own.is_empty() || self.own.len() < self.config.eager && waiting() <= EAGER_ENVELOPES {
             self.timer = None;
             self.ready.extend(self.cutter.cut());
             self.emit(now, outputs);

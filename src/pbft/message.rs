@@ -294,6 +294,13 @@ pub enum Message {
     Offence(Offence),
 }
 
+impl Message {
+    /// The same as [`Unsigned::is_prepare`], once it is signed.
+    pub fn is_prepare(&self) -> bool {
+        matches!(self, Self::PrePrepare(_) | Self::Prepare(_))
+    }
+}
+
 /// A message that the driver signs before it sends it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Unsigned {
@@ -312,6 +319,14 @@ pub enum Unsigned {
     ViewChange(ViewChange),
     /// Becomes a [`NewView`].
     NewView(NewViewBody),
+}
+
+impl Unsigned {
+    /// A prepare, the primary's among them: it waits for fewer records than all other promises
+    /// ([`Record::binds_prepares`](super::Record::binds_prepares)).
+    pub fn is_prepare(&self) -> bool {
+        matches!(self, Self::PrePrepare { .. } | Self::Prepare(_))
+    }
 }
 
 fn signed_start(tag: u8, domain: &Domain, signer: Place) -> Vec<u8> {

@@ -153,13 +153,11 @@ pub(crate) enum Promise {
 }
 
 impl Promise {
-    /// A prepare, the primary's among them.
+    /// It waits for fewer records than all others.
     pub(crate) fn is_prepare(&self) -> bool {
         match self {
-            Self::Broadcast(unsigned) => {
-                matches!(unsigned, Unsigned::PrePrepare { .. } | Unsigned::Prepare(_))
-            }
-            Self::Repeat(_, message) => matches!(message, Message::PrePrepare(_) | Message::Prepare(_)),
+            Self::Broadcast(unsigned) => unsigned.is_prepare(),
+            Self::Repeat(_, message) => message.is_prepare(),
         }
     }
 }

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use sbft::header::sha256;
-use sbft::intake::IntakeConfig;
 use sbft::intake::block_cutter::CutLimits;
+use sbft::intake::{EAGER_CANDIDATES, IntakeConfig};
 use sbft::pbft::message::Domain;
 use sbft::pbft::{Config, Role};
 use sbft::plant::Plants;
@@ -112,7 +112,7 @@ pub(crate) fn intake_config(settings: &Settings, me: Place) -> IntakeConfig {
         },
         batch_timeout: settings.batch_timeout,
         outstanding: config.outstanding,
-        eager: 2,
+        eager: EAGER_CANDIDATES,
         pool_count: settings.pool,
         pool_bytes: 256 << 20,
         dedup_blocks: config.dedup_blocks,

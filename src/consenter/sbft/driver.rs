@@ -427,9 +427,7 @@ impl Driver {
             let records = std::mem::take(&mut self.records);
             let job = LogJob::Append { records, upto: self.persisted, sync: waits };
             self.outlets.log.send(job).await.map_err(|_| Ended)?;
-        }
-        if waits {
-            self.synced = self.persisted;
+            self.synced = if waits { self.persisted } else { self.synced };
         }
         if std::mem::take(&mut self.compact_due) {
             let live = rules::compacted(&self.epoch, self.durable, &self.replica.live_records());

@@ -11,8 +11,8 @@ use super::SbftOptions;
 use super::rules::{self, OpenLog, Refusal};
 use crate::channel_config::{ChannelConfig, Options};
 use crate::disk::RealDisk;
-use crate::intake::IntakeConfig;
 use crate::intake::block_cutter::CutLimits;
+use crate::intake::{EAGER_CANDIDATES, IntakeConfig};
 use crate::pbft::message::Domain;
 use crate::pbft::{ChainTip, Config, Record, Role};
 use crate::plant::Plants;
@@ -165,9 +165,6 @@ pub(super) fn replica_config(
     }
 }
 
-/// Small own candidates that may be under way when the next is cut.
-const EAGER: usize = 2;
-
 fn intake_config(config: &ChannelConfig, rules: &Options, me: Place, pool_bytes: u64) -> IntakeConfig {
     IntakeConfig {
         n: config.consenters.len(),
@@ -178,7 +175,7 @@ fn intake_config(config: &ChannelConfig, rules: &Options, me: Place, pool_bytes:
         },
         batch_timeout: config.batch_timeout,
         outstanding: rules.outstanding,
-        eager: EAGER,
+        eager: EAGER_CANDIDATES,
         pool_count: rules.request_pool_size,
         pool_bytes,
         dedup_blocks: rules.dedup_blocks,

@@ -46,13 +46,11 @@ pub(super) enum What {
 }
 
 impl What {
-    /// A prepare, the primary's among them: it waits for fewer records than all others.
+    /// It waits for fewer records than all others.
     pub(super) fn is_prepare(&self) -> bool {
         match self {
-            Self::Unsigned(unsigned) => {
-                matches!(unsigned, Unsigned::PrePrepare { .. } | Unsigned::Prepare(_))
-            }
-            Self::Signed(message) => matches!(message, Message::PrePrepare(_) | Message::Prepare(_)),
+            Self::Unsigned(unsigned) => unsigned.is_prepare(),
+            Self::Signed(message) => message.is_prepare(),
         }
     }
 }

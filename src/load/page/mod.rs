@@ -411,7 +411,7 @@ fn settings(report: &Report) -> String {
                 number(block.timeout_ms)
             ),
         ),
-        ("votes synced to disk", settings.sync.clone()),
+        ("log synced to disk", settings.sync.clone()),
         ("SUCCESS means", settings.success.clone()),
         ("client TLS", if settings.tls { "on" } else { "off" }.to_owned()),
         (

@@ -89,15 +89,7 @@ fn a_slow_primary_is_replaced_though_it_proposes_everything_in_the_end() {
         let known = world.outputs.len();
         world.submit(&candidate(1, step, &[&format!("e{step}")]));
         world.run(Duration::from_millis(300));
-        let held: Vec<_> = world.outputs[known..]
-            .iter()
-            .filter_map(|(from, output)| match output {
-                Output::Broadcast(unsigned @ Unsigned::PrePrepare { .. }) if *from == Place(0) => {
-                    Some(super::harness::sign(Place(0), unsigned.clone()))
-                }
-                _ => None,
-            })
-            .collect();
+        let held = proposals_since(&world, known);
         for message in held {
             for to in 1..4 {
                 world.step(to, super::harness::message(0, message.clone()));
@@ -144,20 +136,23 @@ fn held_back() -> World {
     world
 }
 
+/// What replica 0 proposed after the first `known` outputs.
+fn proposals_since(world: &World, known: usize) -> Vec<Message> {
+    let proposed = world.outputs[known..].iter().filter_map(|(from, output)| match output {
+        Output::Broadcast(unsigned @ Unsigned::PrePrepare { .. }) if *from == Place(0) => {
+            Some(super::harness::sign(Place(0), unsigned.clone()))
+        }
+        _ => None,
+    });
+    proposed.collect()
+}
+
 /// What the primary proposed after the first `known` outputs reaches the others after this time, and
 /// what it proposes then at once.
 fn release(world: &mut World, mut known: usize, after: Duration) {
     world.run(after);
     loop {
-        let proposed: Vec<_> = world.outputs[known..]
-            .iter()
-            .filter_map(|(from, output)| match output {
-                Output::Broadcast(unsigned @ Unsigned::PrePrepare { .. }) if *from == Place(0) => {
-                    Some(super::harness::sign(Place(0), unsigned.clone()))
-                }
-                _ => None,
-            })
-            .collect();
+        let proposed = proposals_since(world, known);
         if proposed.is_empty() {
             return;
         }
