@@ -314,6 +314,17 @@ mod tests {
     use super::*;
 
     #[test]
+    fn work_for_nothing_is_followed_by_eight_times_as_long_without_reading() {
+        let ms = Duration::from_millis;
+        assert_eq!(Untold::Stale.rest(ms(2)), ms(16));
+        assert_eq!(Untold::Stale.rest(ms(60)), LONGEST_REST);
+        assert_eq!(Untold::Ended.rest(ms(2)), Duration::ZERO);
+        // What is wrong besides costs its sender no less than the penalty.
+        assert_eq!(Untold::NotTheirs.rest(ms(2)), PENALTY);
+        assert_eq!(Untold::NotTheirs.rest(ms(30)), ms(240));
+    }
+
+    #[test]
     fn a_ration_is_full_again_after_its_interval() {
         let mut ration = Ration::new(Duration::from_secs(3600), 3);
         assert_eq!((0..10).filter(|_| ration.allow()).count(), 3);
