@@ -261,8 +261,9 @@ pub struct StorageConfig {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SyncPolicy {
-    /// Before anything leaves that rests on it (commits, view-changes, new-views, and the bound of a view's
-    /// prepares), many records in one sync. There is no other policy: a replica that forgets its votes in a crash counts as a Byzantine one.
+    /// Before anything leaves that rests on it, many records in one sync: certificates before commits, and
+    /// before prepares how far they may go. There is no other policy: a replica that forgets its votes in
+    /// a crash, and does not know that it did, counts as a Byzantine one.
     #[default]
     Always,
 }

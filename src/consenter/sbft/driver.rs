@@ -427,7 +427,9 @@ impl Driver {
             let records = std::mem::take(&mut self.records);
             let job = LogJob::Append { records, upto: self.persisted, sync: waits };
             self.outlets.log.send(job).await.map_err(|_| Ended)?;
-            self.synced = if waits { self.persisted } else { self.synced };
+            if waits {
+                self.synced = self.persisted;
+            }
         }
         if std::mem::take(&mut self.compact_due) {
             let live = rules::compacted(&self.epoch, self.durable, &self.replica.live_records());

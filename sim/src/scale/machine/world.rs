@@ -378,7 +378,7 @@ impl World {
     }
 
     /// Starts the clients.
-    pub(crate) fn start_clients(&mut self) {
+    pub(in crate::scale) fn start_clients(&mut self) {
         let Some(machine) = &self.machine else { return };
         for at in machine.clients.first() {
             self.schedule_at(at, Event::Then(Task::Due));
