@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use criterion::{BenchmarkId, Criterion, Throughput};
+use sbft::dedup_window::DedupRule;
 use sbft::header::{data_hash, sha256};
 use sbft::pbft::message::{
     Commit, Domain, Message, NewView, PrePrepare, Prepare, SignedViewChange, Unsigned,
@@ -31,7 +32,7 @@ const SIZES: [usize; 6] = [4, 7, 16, 31, 64, 100];
 /// Envelopes in a block.
 const ENVELOPES: u64 = 100;
 /// Blocks within which an envelope is ordered once; few, so that 100 replicas fit into memory.
-const DEDUP: u64 = 20;
+const DEDUP: DedupRule = DedupRule { blocks: 20, envelopes: 0 };
 
 /// Replicas and what is under way between them.
 struct Cluster {
@@ -137,7 +138,7 @@ fn config(n: usize, me: u16) -> Config {
         last_config: Number(0),
         config_sequence: 0,
         window: 10,
-        dedup_blocks: DEDUP,
+        dedup: DEDUP,
         outstanding: 16,
         max_message_count: ENVELOPES as u32,
         absolute_max_bytes: 10 << 20,

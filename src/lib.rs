@@ -5,6 +5,7 @@ pub mod cli;
 pub mod client;
 pub mod consenter;
 pub mod crypto;
+pub mod dedup_window;
 pub mod disk;
 pub mod genesis;
 pub mod header;

@@ -163,7 +163,7 @@ plants! {
         => "view monotone", "persist first", "votes kept";
     "X07" RestartForgetsIds: "a restarted replica does not count the last block's envelopes as duplicates"
         => "settles", "halted", "integrity";
-    "X08" DedupWindowTooShort: "an envelope may come again one block before D blocks have passed"
+    "X08" DedupWindowTooShort: "an envelope may come again a block or an envelope before it may"
         => "integrity";
     "X09" NaiveQuorum: "a quorum is 2f + 1 for every n, also where that is too few"
         => "prepared certificate", "certificate", "agreement", "evidence";

@@ -3,6 +3,7 @@
 //! Plain values only. Nothing here does I/O, reads a clock or knows protobuf.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -277,7 +278,7 @@ pub struct CommittedBlock {
     /// The envelopes' encodings, in order.
     pub data: Vec<Bytes>,
     /// Each envelope's identity, in the order of `data`.
-    pub ids: Vec<RequestId>,
+    pub ids: Arc<[RequestId]>,
     /// The one envelope is a config envelope.
     pub is_config: bool,
 }

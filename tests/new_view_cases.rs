@@ -123,7 +123,7 @@ impl One {
                 signatures,
             },
             data: candidate.envelopes.clone(),
-            ids: candidate.ids.clone(),
+            ids: candidate.ids.clone().into(),
             is_config: false,
         })
     }

@@ -86,7 +86,7 @@ impl Checks {
             faulty,
             wiped: BTreeSet::new(),
             now: Time::ZERO,
-            chain: Chain::new(config.domain.genesis, config.dedup_blocks),
+            chain: Chain::new(config.domain.genesis, config.dedup),
             certificates: Certificates::new(keys.clone()),
             promises: BTreeMap::new(),
             ghost: Ghost::new(keys.clone(), config),

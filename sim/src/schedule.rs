@@ -224,7 +224,8 @@ impl Dice {
     fn settings(&self, seed: u64, n: usize, profile: &Profile) -> Settings {
         let mut config = default_config(n);
         config.window = profile.count(Knob::Window).max(1);
-        config.dedup_blocks = profile.count(Knob::Dedup).max(config.window * 2);
+        config.dedup.blocks = profile.count(Knob::Dedup).max(config.window * 2);
+        config.dedup.envelopes = profile.count(Knob::DedupEnvelopes);
         config.outstanding = profile.count(Knob::Outstanding).max(1) as usize;
         config.max_message_count = profile.count(Knob::MessageCount).max(1) as u32;
         if let Some(share) = profile.value(Knob::Impatience) {

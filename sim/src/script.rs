@@ -121,7 +121,7 @@ impl Stage {
             match key {
                 "n" => settings = Settings::calm(0, number(value)? as usize),
                 "window" => settings.config.window = number(value)?,
-                "dedup" => settings.config.dedup_blocks = number(value)?,
+                "dedup" => settings.config.dedup.blocks = number(value)?,
                 "outstanding" => settings.config.outstanding = number(value)? as usize,
                 "count" => {
                     settings.config.max_message_count = number(value)? as u32;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{ConfigError, go_duration};
+use crate::dedup_window::DedupRule;
 use crate::proto::orderer::smartbft;
 use crate::wire::MAX_WINDOW;
 
@@ -28,9 +29,9 @@ pub struct Options {
     pub request_pool_size: usize,
     /// Block numbers in flight above the last committed one (field 1000). Default 10.
     pub window: u64,
-    /// D: an envelope is in the chain at most once within this many blocks (field 1001). Default
-    /// 1000.
-    pub dedup_blocks: u64,
+    /// Within which blocks an envelope is in the chain at most once: D (field 1001, default 1000) and E
+    /// (field 1005, default 200,000).
+    pub dedup: DedupRule,
     /// Candidates outstanding per origin (field 1002). Default 16.
     pub outstanding: usize,
     /// A primary is slow when it sits on a candidate for more than this many round times (field
@@ -102,6 +103,7 @@ impl Options {
             let reason = format!("{dedup_blocks} is less than window {window}");
             return Err(fields.error("dedup_blocks", reason));
         }
+        let dedup_envelopes = or_default(message.dedup_envelopes, DEFAULT_DEDUP_ENVELOPES);
         let outstanding = or_default(message.candidates_outstanding, DEFAULT_OUTSTANDING);
         let factor = or_default(message.slow_primary_factor, DEFAULT_SLOW_PRIMARY_FACTOR);
         let pool_size = fields.within("request_pool_size", message.request_pool_size, 1, MAX_POOL_SIZE)?;
@@ -114,7 +116,10 @@ impl Options {
             resend_interval,
             request_pool_size: pool_size as usize,
             window,
-            dedup_blocks: fields.within("dedup_blocks", dedup_blocks, 1, MAX_DEDUP_BLOCKS)?,
+            dedup: DedupRule {
+                blocks: fields.within("dedup_blocks", dedup_blocks, 1, MAX_DEDUP_BLOCKS)?,
+                envelopes: fields.within("dedup_envelopes", dedup_envelopes, 1, MAX_DEDUP_ENVELOPES)?,
+            },
             outstanding: fields.within("candidates_outstanding", outstanding, 1, MAX_OUTSTANDING)? as usize,
             slow_primary_factor: fields.within("slow_primary_factor", factor, 1, u64::from(u32::MAX))? as u32,
         })
@@ -161,11 +166,13 @@ impl Fields<'_> {
 const LEAST_DEFAULT_CAP: Duration = Duration::from_secs(30);
 const DEFAULT_WINDOW: u64 = 10;
 const DEFAULT_DEDUP_BLOCKS: u64 = 1000;
+const DEFAULT_DEDUP_ENVELOPES: u64 = 200_000;
 const DEFAULT_OUTSTANDING: u64 = 16;
 const DEFAULT_SLOW_PRIMARY_FACTOR: u64 = 20;
 
 // What these multiply in a replica's memory: request ids of blocks kept, candidates kept per origin
 // (of absolute_max_bytes each at worst), envelopes kept.
 const MAX_DEDUP_BLOCKS: u64 = 1_000_000;
+const MAX_DEDUP_ENVELOPES: u64 = 10_000_000;
 const MAX_OUTSTANDING: u64 = 1000;
 const MAX_POOL_SIZE: u64 = 10_000_000;

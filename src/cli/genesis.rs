@@ -66,7 +66,8 @@ channel = "sbft"
 # view_change_timeout_cap = "8s"
 # resend_interval = "100ms"
 # window = 10
-# dedup_blocks = 1000
+# dedup_blocks = 1000          # an envelope is ordered once within so many blocks, and within
+# dedup_envelopes = 200000      # as many as have so many envelopes
 
 [[organization]]
 role = "orderer"

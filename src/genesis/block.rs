@@ -219,6 +219,7 @@ fn options(spec: &GenesisSpec) -> orderer::smartbft::Options {
         resend_interval,
         window,
         dedup_blocks,
+        dedup_envelopes,
         candidates_outstanding,
         slow_primary_factor,
     } = spec.options;
@@ -244,6 +245,7 @@ fn options(spec: &GenesisSpec) -> orderer::smartbft::Options {
         decisions_per_leader: 0,
         window,
         dedup_blocks,
+        dedup_envelopes,
         candidates_outstanding,
         slow_primary_factor,
         view_change_timeout_cap: format_go_duration(view_change_timeout_cap),

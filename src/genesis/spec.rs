@@ -137,6 +137,8 @@ pub struct OptionsSpec {
     pub window: u64,
     /// Blocks within which an envelope is ordered at most once. Default 1000.
     pub dedup_blocks: u64,
+    /// And within as many blocks as have this many envelopes, if those are more. Default 200,000.
+    pub dedup_envelopes: u64,
     /// Candidates outstanding per origin. Default 16.
     pub candidates_outstanding: u64,
     /// Round times that a primary may sit on a candidate. Default 20.
@@ -154,6 +156,7 @@ impl Default for OptionsSpec {
             resend_interval: Duration::from_millis(100),
             window: 10,
             dedup_blocks: 1000,
+            dedup_envelopes: 200_000,
             candidates_outstanding: 16,
             slow_primary_factor: 20,
         }

@@ -1,7 +1,9 @@
-//! Request ids that are known: in other replicas' candidates, and in the last D blocks.
+//! Request ids that are known: in other replicas' candidates, and in the blocks of the dedup window.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use crate::dedup_window::{DedupRule, DedupWindow};
 use crate::id_map::IdMap;
 use crate::types::{Candidate, Digest, Number, Place, RequestId};
 
@@ -74,32 +76,30 @@ impl Seen {
     }
 }
 
-/// The ids of the last D blocks.
+/// The ids of the blocks in the dedup window.
 #[derive(Clone, Debug)]
 pub(super) struct Committed {
     numbers: IdMap<Number>,
-    blocks: VecDeque<(Number, Vec<RequestId>)>,
-    limit: u64,
+    window: DedupWindow,
 }
 
 impl Committed {
-    /// For the last so many blocks of at most `block_count` ids each.
-    pub(super) fn new(blocks: u64, block_count: u32) -> Self {
-        let expected = blocks.saturating_mul(u64::from(block_count));
-        Self { numbers: IdMap::new(expected), blocks: VecDeque::new(), limit: blocks }
+    /// For blocks of at most `block_count` ids each.
+    pub(super) fn new(rule: DedupRule, block_count: u32) -> Self {
+        Self { numbers: IdMap::new(rule.most_ids(block_count)), window: DedupWindow::new(rule) }
     }
 
-    pub(super) fn set_blocks(&mut self, blocks: u64) {
-        self.limit = blocks;
+    pub(super) fn set_rule(&mut self, rule: DedupRule) {
+        self.window.set_rule(rule);
         self.forget();
     }
 
     /// Adds the next block's ids.
-    pub(super) fn add(&mut self, number: Number, ids: Vec<RequestId>) {
-        for id in &ids {
+    pub(super) fn add(&mut self, number: Number, ids: Arc<[RequestId]>) {
+        for id in ids.iter() {
             self.numbers.insert(*id, number);
         }
-        self.blocks.push_back((number, ids));
+        self.window.push(number, ids);
         self.forget();
     }
 
@@ -108,15 +108,11 @@ impl Committed {
     }
 
     fn forget(&mut self) {
-        let last = self.blocks.back().map_or(0, |(number, _)| number.0);
-        while let Some((number, _)) = self.blocks.front()
-            && number.0.saturating_add(self.limit) <= last
-        {
-            let Some((number, ids)) = self.blocks.pop_front() else { return };
-            for id in ids {
-                // A later block may hold the same id again once this one is D blocks back.
-                if self.numbers.get(&id) == Some(&number) {
-                    self.numbers.remove(&id);
+        while let Some((number, ids)) = self.window.pop() {
+            for id in ids.iter() {
+                // A later block may hold the same id again once this one is beyond the window.
+                if self.numbers.get(id) == Some(&number) {
+                    self.numbers.remove(id);
                 }
             }
         }

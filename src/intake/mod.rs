@@ -25,10 +25,12 @@ mod turns;
 mod values;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::dedup_window::BlockIds;
 use crate::id_map::IdMap;
 use crate::plant::Plant;
 use crate::types::{Candidate, CommittedBlock, Digest, Number, RequestId, Time};
@@ -106,10 +108,11 @@ pub struct Intake {
 }
 
 impl Intake {
-    /// An empty intake. `recent` are the request ids of the last D blocks, oldest block first.
-    pub fn new(config: IntakeConfig, recent: Vec<(Number, Vec<RequestId>)>) -> Self {
+    /// An empty intake. `recent` are the request ids of the blocks in the dedup window at least, oldest
+    /// block first.
+    pub fn new(config: IntakeConfig, recent: Vec<BlockIds>) -> Self {
         let block_count = config.limits.max_message_count;
-        let mut committed = Committed::new(config.dedup_blocks, block_count);
+        let mut committed = Committed::new(config.dedup, block_count);
         for (number, ids) in recent {
             committed.add(number, ids);
         }
@@ -170,7 +173,7 @@ impl Intake {
         self.pool.len() < self.config.pool_count && self.pool_bytes < self.config.pool_bytes
     }
 
-    /// The block that holds `id`, if it was committed within the last D blocks.
+    /// The block that holds `id`, if that is in the dedup window.
     pub fn committed_in(&self, id: &RequestId) -> Option<Number> {
         self.committed.number_of(id)
     }
@@ -326,7 +329,7 @@ impl Intake {
 
     fn commit(&mut self, now: Time, block: &CommittedBlock, outputs: &mut Vec<IntakeOutput>) {
         let number = block.number();
-        for id in &block.ids {
+        for id in block.ids.iter() {
             // Not seen anywhere else until now: only we cut it, or it came by catching up.
             self.sample(id, false);
             let Some(entry) = self.remove(id) else { continue };
@@ -340,11 +343,11 @@ impl Intake {
                 self.turns.committed_after(now.since(own.cut_at));
             }
         }
-        self.committed.add(number, block.ids.clone());
+        self.committed.add(number, Arc::clone(&block.ids));
     }
 
     fn configure(&mut self, config: IntakeConfig, outputs: &mut Vec<IntakeOutput>) {
-        self.committed.set_blocks(config.dedup_blocks);
+        self.committed.set_rule(config.dedup);
         self.turns.configure(config.n, config.me);
         self.seen.configure(config.outstanding);
         self.config = config;

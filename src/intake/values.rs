@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::block_cutter::CutLimits;
+use crate::dedup_window::DedupRule;
 use crate::plant::Plants;
 use crate::types::{Candidate, CommittedBlock, Digest, Number, Place, RequestId};
 
@@ -30,8 +31,8 @@ pub struct IntakeConfig {
     /// Once the pool has this many bytes (payload plus signature) no envelope is taken; so it
     /// holds less than this and one envelope more.
     pub pool_bytes: u64,
-    /// D: for how many blocks committed ids are remembered.
-    pub dedup_blocks: u64,
+    /// For which blocks committed ids are remembered.
+    pub dedup: DedupRule,
     /// Config sequence that envelopes must have been validated under.
     pub config_sequence: u64,
     /// Rules taken away on purpose, for the tests of the tests.

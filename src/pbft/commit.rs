@@ -83,7 +83,7 @@ impl Replica {
         let block = CommittedBlock {
             certificate,
             data: content.data.clone(),
-            ids: content.ids.clone(),
+            ids: Arc::clone(&content.ids),
             is_config: content.is_config,
         };
         if block.certificate.view == self.view {
@@ -170,7 +170,7 @@ impl Replica {
         }
         self.accepted_top = self.accepted_top.max(number);
         self.prepared_top = self.prepared_top.max(number);
-        self.dedup.commit(number, block.ids.clone());
+        self.dedup.commit(number, Arc::clone(&block.ids));
         let candidates = self.candidates_of(number, &certificate.proposal);
         // A block that was fetched without its proposal passes nobody over here: catching up on what
         // was ordered while this replica was away says nothing about the primary of today.

@@ -1,14 +1,15 @@
 //! Which request ids are in the chain, or in the proposals in flight above it.
 //!
-//! An envelope is in the chain at most once within D blocks. No message says what falls out as a
+//! An envelope is in the chain at most once within the dedup window. No message says what falls out as a
 //! duplicate: it is the same pure function of chain and candidates at every replica, and this is
-//! its state. It has no limit of its own: D blocks and the window bound it.
+//! its state. It has no limit of its own: the dedup window and the proposals in flight bound it.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::dedup_window::{BlockIds, DedupRule, DedupWindow};
 use crate::header;
 use crate::id_map::IdMap;
 use crate::plant::{Plant, Plants};
@@ -20,22 +21,21 @@ pub(super) struct Content {
     /// The envelopes that stay.
     pub(super) data: Vec<Bytes>,
     /// Their ids.
-    pub(super) ids: Vec<RequestId>,
+    pub(super) ids: Arc<[RequestId]>,
     /// Data hash over `data`.
     pub(super) data_hash: Digest,
     /// It is one config envelope.
     pub(super) is_config: bool,
 }
 
-/// Request ids of the last D blocks and of the proposals in flight.
+/// Request ids of the blocks in the dedup window and of the proposals in flight.
 #[derive(Clone, Debug)]
 pub(super) struct Dedup {
-    depth: u64,
     planted: Plants,
     tip: Number,
     /// The highest block or proposal that an id is in.
     taken: IdMap<Number>,
-    blocks: VecDeque<(Number, Vec<RequestId>)>,
+    committed: DedupWindow,
     proposals: BTreeMap<Number, InFlight>,
     /// A block's order depends on whose replica this is: a rule taken away.
     leaks_order: bool,
@@ -51,19 +51,14 @@ struct InFlight {
 impl Dedup {
     /// Starts with the blocks that the ledger ends with, oldest first. A block has at most
     /// `block_count` ids.
-    pub(super) fn new(
-        depth: u64,
-        block_count: u32,
-        recent: Vec<(Number, Vec<RequestId>)>,
-        planted: Plants,
-    ) -> Self {
-        let ids = depth.saturating_mul(u64::from(block_count));
+    pub(super) fn new(rule: DedupRule, block_count: u32, recent: Vec<BlockIds>, planted: Plants) -> Self {
+        let shorter = |length: u64| length - u64::from(planted.has(Plant::DedupWindowTooShort) && length > 0);
+        let rule = DedupRule { blocks: shorter(rule.blocks), envelopes: shorter(rule.envelopes) };
         let mut dedup = Self {
-            depth,
             planted,
             tip: Number(0),
-            taken: IdMap::new(ids),
-            blocks: VecDeque::new(),
+            taken: IdMap::new(rule.most_ids(block_count)),
+            committed: DedupWindow::new(rule),
             proposals: BTreeMap::new(),
             leaks_order: false,
         };
@@ -87,7 +82,7 @@ impl Dedup {
         self.taken.insert(id, number)
     }
 
-    /// The id is in a block or proposal `number - D .. number`.
+    /// The id is in a block or proposal below `number` and in its dedup window.
     fn is_taken(&self, id: &RequestId, number: Number) -> bool {
         let Some(mut taken) = self.find(id) else { return false };
         if taken >= number {
@@ -98,21 +93,30 @@ impl Dedup {
                 None => return false,
             }
         }
-        let depth = if self.planted.has(Plant::DedupWindowTooShort) { self.depth - 1 } else { self.depth };
         let off = self.planted.has(Plant::NoDeduplication);
-        taken < number && taken.0.saturating_add(depth) >= number.0 && !off
+        taken < number && self.reaches(taken, number) && !off
     }
 
-    /// The id is in one of the last D committed blocks.
+    /// What is in block or proposal `older` counts for `number`, which is above it and at most the next.
+    fn reaches(&self, older: Number, number: Number) -> bool {
+        if older > self.tip {
+            return true; // as in flight as it is: those are fewer than D
+        }
+        let above =
+            self.proposals.range(..number).map(|(_, proposal)| proposal.content.ids.len() as u64).sum();
+        self.committed.holds(older) && self.committed.reaches(older, number, above)
+    }
+
+    /// The id is in a committed block in the dedup window of the next one.
     pub(super) fn is_committed(&self, id: &RequestId) -> bool {
         match self.find(id) {
             None => false,
             Some(taken) if taken <= self.tip => true,
-            Some(_) => {
-                self.proposals.values().flat_map(|proposal| &proposal.before).any(|(other, before)| {
-                    other == id && *before <= self.tip && before.0.saturating_add(self.depth) > self.tip.0
-                })
-            }
+            Some(_) => self
+                .proposals
+                .values()
+                .flat_map(|proposal| &proposal.before)
+                .any(|(other, before)| other == id && self.committed.holds(*before)),
         }
     }
 
@@ -122,7 +126,7 @@ impl Dedup {
     }
 
     /// The data of block `number` made of these candidates: their envelopes in order, minus those
-    /// in blocks and proposals `number - D .. number`, minus those that came before in this block.
+    /// in blocks and proposals of its dedup window, minus those that came before in this block.
     pub(super) fn content(&self, number: Number, candidates: &[Arc<Candidate>]) -> Content {
         let all = || candidates.iter().flat_map(|candidate| candidate.envelopes.iter().zip(&candidate.ids));
         let repeated = if self.planted.has(Plant::NoDeduplication) {
@@ -147,13 +151,13 @@ impl Dedup {
             _ => header::data_hash(&data),
         };
         let is_config = candidates.iter().any(|candidate| candidate.is_config);
-        Content { data, ids, data_hash, is_config }
+        Content { data, ids: ids.into(), data_hash, is_config }
     }
 
     /// A proposal is in flight from here on; numbers come in order.
     pub(super) fn propose(&mut self, number: Number, content: Arc<Content>) {
         let mut before = Vec::new();
-        for id in &content.ids {
+        for id in content.ids.iter() {
             if let Some(older) = self.take(*id, number) {
                 before.push((*id, older));
             }
@@ -166,7 +170,7 @@ impl Dedup {
         while let Some((number, InFlight { content, before })) = self.proposals.pop_last() {
             self.release(number, &content.ids);
             for (id, older) in before {
-                if older.0.saturating_add(self.depth) > self.tip.0 {
+                if older > self.tip || self.committed.holds(older) {
                     self.take(id, older);
                 }
             }
@@ -174,7 +178,7 @@ impl Dedup {
     }
 
     /// A block was committed; numbers come in order.
-    pub(super) fn commit(&mut self, number: Number, ids: Vec<RequestId>) {
+    pub(super) fn commit(&mut self, number: Number, ids: Arc<[RequestId]>) {
         if self
             .proposals
             .first_key_value()
@@ -183,14 +187,13 @@ impl Dedup {
             self.abandon_proposals(); // what was in flight is not what was committed
         }
         if self.proposals.remove(&number).is_none() {
-            for id in &ids {
+            for id in ids.iter() {
                 self.take(*id, number);
             }
         }
         self.tip = number;
-        self.blocks.push_back((number, ids));
-        while self.blocks.front().is_some_and(|(oldest, _)| oldest.0.saturating_add(self.depth) <= number.0) {
-            let (oldest, ids) = self.blocks.pop_front().expect("there is a front");
+        self.committed.push(number, ids);
+        while let Some((oldest, ids)) = self.committed.pop() {
             self.release(oldest, &ids);
         }
     }
@@ -219,7 +222,11 @@ mod tests {
     use super::*;
     use crate::types::Place;
 
-    fn ids(names: &[u8]) -> Vec<RequestId> {
+    fn blocks(blocks: u64) -> DedupRule {
+        DedupRule { blocks, envelopes: 0 }
+    }
+
+    fn ids(names: &[u8]) -> Arc<[RequestId]> {
         names.iter().map(|name| RequestId([*name; 32])).collect()
     }
 
@@ -230,7 +237,7 @@ mod tests {
             sequence: 0,
             digest: Digest::default(),
             encoding: Bytes::new(),
-            ids: ids(names),
+            ids: ids(names).to_vec(),
             sizes: vec![1; names.len()],
             data_hash: header::data_hash(&envelopes),
             is_config: false,
@@ -252,7 +259,8 @@ mod tests {
 
     #[test]
     fn an_id_falls_out_if_it_is_in_the_last_d_blocks_in_flight_below_or_earlier_in_the_block() {
-        let mut dedup = Dedup::new(3, 10, vec![(Number(1), ids(b"a")), (Number(2), ids(b"b"))], Plants::NONE);
+        let mut dedup =
+            Dedup::new(blocks(3), 10, vec![(Number(1), ids(b"a")), (Number(2), ids(b"b"))], Plants::NONE);
         propose(&mut dedup, 3, b"c");
         assert_eq!(data(&dedup, 4, &[b"abcd", b"dea"]), b"de", "block 1 is within 3 of block 4");
         assert_eq!(data(&dedup, 5, &[b"abcd"]), b"ad", "and not of block 5");
@@ -263,7 +271,7 @@ mod tests {
 
     #[test]
     fn an_id_may_come_again_after_d_blocks_and_an_abandoned_repetition_leaves_no_trace() {
-        let mut dedup = Dedup::new(2, 10, vec![(Number(1), ids(b"a"))], Plants::NONE);
+        let mut dedup = Dedup::new(blocks(2), 10, vec![(Number(1), ids(b"a"))], Plants::NONE);
         propose(&mut dedup, 2, b"x");
         propose(&mut dedup, 3, b"y");
         propose(&mut dedup, 4, b"a");
@@ -280,7 +288,7 @@ mod tests {
 
     #[test]
     fn a_commit_of_something_else_than_what_was_in_flight_takes_all_of_that_back() {
-        let mut dedup = Dedup::new(10, 10, Vec::new(), Plants::NONE);
+        let mut dedup = Dedup::new(blocks(10), 10, Vec::new(), Plants::NONE);
         propose(&mut dedup, 1, b"a");
         propose(&mut dedup, 2, b"b");
         dedup.commit(Number(1), ids(b"c"));
@@ -288,5 +296,22 @@ mod tests {
         propose(&mut dedup, 2, b"a");
         dedup.commit(Number(2), ids(b"a"));
         assert_eq!(data(&dedup, 3, &[b"abc"]), b"b");
+    }
+
+    #[test]
+    fn blocks_of_few_envelopes_count_by_their_envelopes_those_in_flight_too() {
+        let rule = DedupRule { blocks: 2, envelopes: 5 };
+        let names: [&[u8]; 4] = [b"a", b"b", b"c", b"de"];
+        let recent: Vec<_> = (1..).map(Number).zip(names.map(ids)).collect();
+        let mut dedup = Dedup::new(rule, 10, recent, Plants::NONE);
+        assert_eq!(data(&dedup, 5, &[b"abcdef"]), b"f", "blocks 1 to 4 have five");
+        propose(&mut dedup, 5, b"f");
+        assert_eq!(data(&dedup, 6, &[b"abcdef"]), b"a", "and with block 5 they have six");
+        assert_eq!(data(&dedup, 5, &[b"abcdef"]), b"f", "which is above block 5 itself");
+        propose(&mut dedup, 6, b"a");
+        dedup.abandon_proposals();
+        assert!(dedup.is_committed(&ids(b"a")[0]));
+        dedup.commit(Number(5), ids(b"xyz"));
+        assert!(!dedup.is_committed(&ids(b"c")[0]) && dedup.is_committed(&ids(b"d")[0]));
     }
 }

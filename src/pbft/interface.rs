@@ -6,10 +6,9 @@ use std::time::Duration;
 use super::message::{
     Domain, Message, NewView, NewViewBody, Offence, PreparedCertificate, Proposal, Unsigned,
 };
+use crate::dedup_window::{BlockIds, DedupRule};
 use crate::plant::Plants;
-use crate::types::{
-    BlockCertificate, Candidate, CommittedBlock, Digest, Number, Place, RequestId, Verified, View,
-};
+use crate::types::{BlockCertificate, Candidate, CommittedBlock, Digest, Number, Place, Verified, View};
 
 /// What all replicas of a channel agree on, and which of them this is.
 #[derive(Clone, Debug)]
@@ -28,8 +27,8 @@ pub struct Config {
     pub config_sequence: u64,
     /// How many block numbers may be in flight above the last committed one.
     pub window: u64,
-    /// D: an envelope is in the chain at most once within this many blocks.
-    pub dedup_blocks: u64,
+    /// D and E: within which blocks an envelope is in the chain at most once.
+    pub dedup: DedupRule,
     /// Candidates outstanding per origin.
     pub outstanding: usize,
     /// Envelopes per block, counted before duplicates fall out.
@@ -306,8 +305,8 @@ pub struct ChainTip {
     pub number: Number,
     /// Its certificate; none for the genesis block.
     pub certificate: Option<Arc<BlockCertificate>>,
-    /// Request ids of the last D blocks, oldest block first.
-    pub recent: Vec<(Number, Vec<RequestId>)>,
+    /// Request ids of the blocks in the dedup window at least, oldest block first.
+    pub recent: Vec<BlockIds>,
 }
 
 /// What people may want to know of a replica's state.

@@ -88,7 +88,7 @@ enum Phase {
 /// One replica.
 ///
 /// Invariants: (1) `accepted_top` is the tip's number or that of the highest proposal of an unbroken
-/// chain accepted in this view on top of the tip; (2) `dedup` knows exactly the ids of the last D
+/// chain accepted in this view on top of the tip; (2) `dedup` knows exactly the ids of the dedup window's
 /// blocks and of that chain; (3) `unprepared` are the numbers voted on in this view without a
 /// certificate of it; (4) every promise in `outputs` comes after the records that forbid
 /// contradicting it.

@@ -339,7 +339,7 @@ impl Pool {
         dedup: &Dedup,
         out: &mut Vec<Output>,
     ) {
-        // All ids of a candidate that the block is made of are in the last D blocks: those that
+        // All ids of a candidate that the block is made of are in the dedup window: those that
         // fell out as duplicates were, and the others just came.
         for named in named {
             self.finish(&named.digest, out);

@@ -46,7 +46,7 @@ impl Replica {
             durable: tip.number,
             slots: BTreeMap::new(),
             sealed: BTreeMap::new(),
-            dedup: Dedup::new(config.dedup_blocks, config.max_message_count, tip.recent, config.plants)
+            dedup: Dedup::new(config.dedup, config.max_message_count, tip.recent, config.plants)
                 .leaking_order(config.plants.has(Plant::OrderLeaks) && config.me.0 % 2 == 1),
             pool: Pool::new(n, outstanding, sequence).planted(config.plants),
             invalid: BTreeSet::new(),

@@ -192,7 +192,7 @@ pub fn decode(bytes: Bytes, consenters: &[ConsenterId]) -> Result<CommittedBlock
     if computed != found {
         return Err(BlockError::DataHash { number, found, computed });
     }
-    Ok(CommittedBlock { certificate, data, ids, is_config })
+    Ok(CommittedBlock { certificate, data, ids: ids.into(), is_config })
 }
 
 /// The block after the one with this number and hash, in the form that a consenter of one node

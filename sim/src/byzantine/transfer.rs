@@ -73,7 +73,7 @@ fn alter(stage: &Stage<'_>, block: &Arc<CommittedBlock>) -> Arc<CommittedBlock> 
         2 => altered.certificate.view = altered.certificate.view.next(),
         3 => altered.data = vec![Bytes::from_static(b"another body")],
         _ => {
-            if let Some(id) = altered.ids.first_mut() {
+            if let Some(id) = Arc::make_mut(&mut altered.ids).first_mut() {
                 *id = workload::id_of(u64::MAX);
             }
         }

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use sbft::dedup_window::DedupRule;
 use sbft::header::header_hash;
 use sbft::types::{CommittedBlock, Digest, Number, Place, RequestId};
 
@@ -14,8 +15,10 @@ use crate::violation::Violation;
 #[derive(Debug)]
 pub(super) struct Chain {
     genesis: Digest,
-    dedup_blocks: u64,
+    dedup: DedupRule,
     hashes: Vec<Digest>,
+    /// Envelopes in each block and those below.
+    envelopes: Vec<u64>,
     /// The last block that holds each id.
     places_of: BTreeMap<RequestId, Number>,
     /// The highest block that each replica had synced.
@@ -23,11 +26,12 @@ pub(super) struct Chain {
 }
 
 impl Chain {
-    pub(super) fn new(genesis: Digest, dedup_blocks: u64) -> Self {
+    pub(super) fn new(genesis: Digest, dedup: DedupRule) -> Self {
         Self {
             genesis,
-            dedup_blocks,
+            dedup,
             hashes: Vec::new(),
+            envelopes: Vec::new(),
             places_of: BTreeMap::new(),
             synced: BTreeMap::new(),
         }
@@ -79,10 +83,14 @@ impl Chain {
         if !block.data.iter().all(valid) {
             unsafe_because("validity", format!("{number} holds an envelope that nobody submitted"))?;
         }
-        for id in &block.ids {
-            if let Some(before) = self.places_of.insert(*id, number)
-                && number.0 - before.0 <= self.dedup_blocks
-            {
+        let below = self.envelopes.last().copied().unwrap_or(0);
+        self.envelopes.push(below + block.ids.len() as u64);
+        for id in block.ids.iter() {
+            let Some(before) = self.places_of.insert(*id, number) else { continue };
+            let until_before = if before.0 < 2 { 0 } else { self.envelopes[before.0 as usize - 2] };
+            // From the block that had it to the one below this; 0 where it is this one, which is as bad.
+            let since = below.saturating_sub(until_before);
+            if number.0 - before.0 <= self.dedup.blocks || since <= self.dedup.envelopes {
                 unsafe_because("integrity", format!("{number} holds {id:?}, which is in {before} too"))?;
             }
         }
@@ -168,8 +176,10 @@ mod tests {
         }
     }
 
+    const D: DedupRule = DedupRule { blocks: 3, envelopes: 0 };
+
     fn chain_of(blocks: &[&CommittedBlock]) -> Chain {
-        let mut chain = Chain::new(GENESIS, 3);
+        let mut chain = Chain::new(GENESIS, D);
         for (below, block) in blocks.iter().enumerate() {
             let new = chain.committed(Place(0), Number(below as u64), block, |_| true);
             assert!(new.expect("a good block"), "and a new one");
@@ -201,10 +211,10 @@ mod tests {
 
     #[test]
     fn i3_validity_fires_on_nothing_and_on_what_nobody_submitted() {
-        let mut chain = Chain::new(GENESIS, 3);
+        let mut chain = Chain::new(GENESIS, D);
         let empty = block(1, GENESIS, b"");
         assert_eq!(named(chain.committed(Place(0), Number(0), &empty, |_| true)), "I3 validity");
-        let mut chain = Chain::new(GENESIS, 3);
+        let mut chain = Chain::new(GENESIS, D);
         let forged = block(1, GENESIS, b"ax");
         let submitted = |envelope: &Bytes| envelope[..] == b"a"[..];
         assert_eq!(named(chain.committed(Place(0), Number(0), &forged, submitted)), "I3 validity");
@@ -222,8 +232,21 @@ mod tests {
         let five = block(5, hash(&four), b"a");
         chain_of(&[&one, &two, &three, &four, &five]);
         let twice = block(1, GENESIS, b"aa");
-        let mut chain = Chain::new(GENESIS, 3);
+        let mut chain = Chain::new(GENESIS, D);
         assert_eq!(named(chain.committed(Place(0), Number(0), &twice, |_| true)), "I4 integrity");
+    }
+
+    #[test]
+    fn i4_integrity_counts_the_envelopes_of_small_blocks() {
+        let one = block(1, GENESIS, b"a");
+        let two = block(2, hash(&one), b"bc");
+        let three = block(3, hash(&two), b"d");
+        let four = block(4, hash(&three), b"a");
+        for (envelopes, fires) in [(3, false), (4, true)] {
+            let mut chain = chain_of(&[&one, &two, &three]);
+            chain.dedup = DedupRule { blocks: 2, envelopes };
+            assert_eq!(chain.committed(Place(0), Number(3), &four, |_| true).is_err(), fires);
+        }
     }
 
     #[test]

@@ -28,7 +28,7 @@ pub const CHECKS: &[Check] = &[
         "proposer",
         "what is accepted is what the view's primary proposed, or what its new-view says",
     ),
-    check("I4", "integrity", "no envelope is in the chain twice within D blocks"),
+    check("I4", "integrity", "no envelope is in the chain twice within the dedup window"),
     check("I5", "certificate", "every block has signatures of one view by at least q distinct members"),
     check("I5", "prepared certificate", "every certificate recorded has q good prepares of one view"),
     check("I5", "new-view", "every view is entered by q view-changes for it by distinct members"),

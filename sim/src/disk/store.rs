@@ -1,10 +1,12 @@
 //! The block store.
 
+use std::convert::Infallible;
 use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use sbft::consenter::sbft::rules;
+use sbft::dedup_window::DedupRule;
 use sbft::disk::MemoryDisk;
 use sbft::header::header_hash;
 use sbft::ledger::{Ledger, LedgerError, LedgerOptions};
@@ -147,11 +149,15 @@ impl BlockStore {
     }
 
     /// Where the chain ends, as recovery wants it.
-    pub(crate) fn tip(&self, genesis: Digest, dedup_blocks: u64) -> ChainTip {
+    pub(crate) fn tip(&self, genesis: Digest, rule: DedupRule) -> ChainTip {
         let last = self.last();
-        let first = rules::first_recent(last, dedup_blocks).0 as usize;
-        let recent = self.blocks.iter().skip(first - 1);
-        let recent = recent.map(|(block, _)| (block.number(), block.ids.clone())).collect();
+        let recent = rules::recent_blocks(last, rule, |range| {
+            let blocks = &self.blocks[*range.start() as usize - 1..*range.end() as usize];
+            Ok::<_, Infallible>(
+                blocks.iter().map(|(block, _)| (block.number(), Arc::clone(&block.ids))).collect(),
+            )
+        });
+        let Ok(recent) = recent;
         let certificate = self.blocks.last().map(|(block, _)| Arc::new(block.certificate.clone()));
         rules::tip(genesis, last, recent, certificate).expect("every block has its certificate")
     }

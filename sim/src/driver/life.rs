@@ -51,7 +51,7 @@ impl World {
         state.marked_new = false;
         state.role = role;
         config.role = state.role.clone();
-        let tip = state.store.tip(config.domain.genesis, config.dedup_blocks);
+        let tip = state.store.tip(config.domain.genesis, config.dedup);
         let records = match self.encodings.record {
             None => records,
             Some(through) => match records.iter().map(through.0).collect() {

@@ -359,7 +359,7 @@ impl Scripted {
                     1 => block.certificate.view = self.view(stage),
                     2 => block.certificate.signatures.truncate(2),
                     3 => block.certificate.header.number = self.number(stage),
-                    4 => block.ids.clear(),
+                    4 => block.ids = [].into(),
                     _ => {}
                 }
                 Arc::new(block)

@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use sbft::dedup_window::DedupRule;
 use sbft::plant::Plant;
 use sbft::types::{Number, Place, Time, View};
 
@@ -258,7 +259,7 @@ impl Aim {
     fn narrow(&self) -> Plan {
         let mut plan = self.calm(Duration::from_millis(1500));
         plan.settings.config.window = 1;
-        plan.settings.config.dedup_blocks = 3;
+        plan.settings.config.dedup = DedupRule { blocks: 3, envelopes: 0 };
         for submission in &mut plan.submissions {
             if self.chance(submission.index, 0.5) {
                 submission.index /= 4;

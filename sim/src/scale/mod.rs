@@ -19,6 +19,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use sbft::dedup_window::DedupRule;
 use sbft::genesis::{BatchSpec, OptionsSpec};
 use sbft::node_config::StorageConfig;
 use sbft::types::Time;
@@ -154,7 +155,7 @@ fn world(setup: &Setup) -> World {
     let times = if setup.model == Model::Wan5 { 5 } else { 1 };
     let mut config = default_config(setup.n);
     config.window = rules.window;
-    config.dedup_blocks = rules.dedup_blocks;
+    config.dedup = DedupRule { blocks: rules.dedup_blocks, envelopes: rules.dedup_envelopes };
     config.outstanding = rules.candidates_outstanding as usize;
     config.max_message_count = setup.block;
     config.absolute_max_bytes = batch.absolute_max_bytes.into();

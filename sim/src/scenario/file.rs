@@ -36,6 +36,7 @@ pub(super) struct Cluster {
     pub(super) n: Option<usize>,
     pub(super) window: Option<u64>,
     pub(super) dedup_blocks: Option<u64>,
+    pub(super) dedup_envelopes: Option<u64>,
     pub(super) outstanding: Option<usize>,
     pub(super) slow_primary_factor: Option<u32>,
     pub(super) batch: Batch,

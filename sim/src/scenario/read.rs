@@ -114,7 +114,8 @@ fn cluster(table: &Cluster, settings: &mut Settings, context: &Context<'_>) -> R
         None => Ok(()),
     };
     set(&mut config.window, table.window, "window")?;
-    set(&mut config.dedup_blocks, table.dedup_blocks, "dedup_blocks")?;
+    set(&mut config.dedup.blocks, table.dedup_blocks, "dedup_blocks")?;
+    config.dedup.envelopes = table.dedup_envelopes.unwrap_or(config.dedup.envelopes);
     if let Some(outstanding) = table.outstanding {
         config.outstanding = outstanding;
         set(&mut 0, Some(outstanding as u64), "outstanding")?;

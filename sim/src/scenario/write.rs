@@ -98,7 +98,8 @@ fn cluster(settings: &Settings, usual: &Settings, out: &mut String) {
     let mut table = Table::new("[cluster]");
     table.key("n", settings.n);
     table.key_unless("window", config.window, usual.window);
-    table.key_unless("dedup_blocks", config.dedup_blocks, usual.dedup_blocks);
+    table.key_unless("dedup_blocks", config.dedup.blocks, usual.dedup.blocks);
+    table.key_unless("dedup_envelopes", config.dedup.envelopes, usual.dedup.envelopes);
     table.key_unless("outstanding", config.outstanding, usual.outstanding);
     table.key_unless("slow_primary_factor", config.slow_primary_factor, usual.slow_primary_factor);
     let mut batch = Vec::new();

@@ -248,7 +248,7 @@ pub(super) fn usual_settings(search: &mut Search<'_>) {
         |to, usual| to.restart = usual.restart,
         |to, usual| to.compact_rate = usual.compact_rate,
         |to, usual| to.config.window = usual.config.window,
-        |to, usual| to.config.dedup_blocks = usual.config.dedup_blocks,
+        |to, usual| to.config.dedup = usual.config.dedup,
         |to, usual| to.config.outstanding = usual.config.outstanding,
         |to, usual| {
             to.config.max_message_count = usual.config.max_message_count;

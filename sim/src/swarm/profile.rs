@@ -77,7 +77,7 @@ pub enum Knob {
     Variants,
     /// Numbers in flight.
     Window,
-    /// Blocks within which an envelope cannot come twice.
+    /// D: blocks within which an envelope cannot come twice.
     Dedup,
     /// Candidates outstanding for each origin.
     Outstanding,
@@ -109,6 +109,8 @@ pub enum Knob {
     Pauses,
     /// How many phases of one number reach only some replicas.
     Cuts,
+    /// E: envelopes of the blocks within which one cannot come twice, if those are more than D.
+    DedupEnvelopes,
 }
 
 /// What belongs together, and can be asked for by name.
@@ -158,7 +160,7 @@ const HALF: f64 = 0.5;
 const ALWAYS: f64 = 1.0;
 
 /// In the order of [`Knob`].
-static RANGES: [Range; 45] = [
+static RANGES: [Range; 46] = [
     range(Knob::LeastDelay, Family::Rules, 0.1, 10.0, ALWAYS),
     range(Knob::MeanDelay, Family::Rules, 0.1, 20.0, ALWAYS),
     range(Knob::Tail, Family::Net, 0.002, 0.1, HALF),
@@ -204,6 +206,7 @@ static RANGES: [Range; 45] = [
     range(Knob::WallJumps, Family::Clock, 1.0, 3.99, HALF),
     range(Knob::Pauses, Family::Clock, 1.0, 4.99, HALF),
     range(Knob::Cuts, Family::Net, 1.0, 8.99, 0.3),
+    range(Knob::DedupEnvelopes, Family::Rules, 4.0, 300.0, HALF),
 ];
 
 impl Knob {
@@ -366,7 +369,7 @@ impl Profile {
             *level = Some(level.unwrap_or_else(|| step(draws, &[1, *knob as u64])).max(*least));
         }
         if shape == Shape::Narrow {
-            for knob in [Knob::Window, Knob::Dedup, Knob::Outstanding] {
+            for knob in [Knob::Window, Knob::Dedup, Knob::DedupEnvelopes, Knob::Outstanding] {
                 let level = &mut profile.levels[knob as usize];
                 *level = level.map(|level| level / 6);
             }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use sbft::dedup_window::DedupRule;
 use sbft::header::sha256;
 use sbft::intake::block_cutter::CutLimits;
 use sbft::intake::{EAGER_CANDIDATES, IntakeConfig};
@@ -60,7 +61,7 @@ pub fn default_config(n: usize) -> Config {
         last_config: Number(0),
         config_sequence: 0,
         window: 8,
-        dedup_blocks: 50,
+        dedup: DedupRule { blocks: 50, envelopes: 0 },
         outstanding: 4,
         max_message_count: 10,
         absolute_max_bytes: 1_000_000,
@@ -115,7 +116,7 @@ pub(crate) fn intake_config(settings: &Settings, me: Place) -> IntakeConfig {
         eager: EAGER_CANDIDATES,
         pool_count: settings.pool,
         pool_bytes: 256 << 20,
-        dedup_blocks: config.dedup_blocks,
+        dedup: config.dedup,
         config_sequence: config.config_sequence,
         plants: config.plants,
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use prost::Message as _;
 
 use super::*;
+use crate::dedup_window::DedupRule;
 use crate::header::data_hash as hash_of;
 use crate::proto::common::{Config, ConfigGroup, ConfigValue};
 
@@ -87,7 +88,7 @@ fn the_genesis_of_a_fabric_network_loads_unchanged() {
         resend_interval: seconds(5),
         request_pool_size: 100_000,
         window: 10,
-        dedup_blocks: 1000,
+        dedup: DedupRule { blocks: 1000, envelopes: 200_000 },
         outstanding: 16,
         slow_primary_factor: 20,
     };
@@ -146,7 +147,7 @@ fn own_options_are_read_and_default_where_they_are_left_out() {
     edit_options(&mut group, |options| {
         options.view_change_timeout = "1m30s".to_owned();
         options.window = 7;
-        options.dedup_blocks = 70;
+        (options.dedup_blocks, options.dedup_envelopes) = (70, 700);
         options.candidates_outstanding = 3;
         options.slow_primary_factor = 5;
         options.view_change_timeout_cap = "2m".to_owned();
@@ -155,7 +156,7 @@ fn own_options_are_read_and_default_where_they_are_left_out() {
     let options = options_of(&config);
     assert_eq!(options.view_change_timeout, Duration::from_secs(90));
     assert_eq!(options.view_change_timeout_cap, Duration::from_secs(120));
-    assert_eq!((options.window, options.dedup_blocks), (7, 70));
+    assert_eq!((options.window, options.dedup), (7, DedupRule { blocks: 70, envelopes: 700 }));
     assert_eq!((options.outstanding, options.slow_primary_factor), (3, 5));
 
     let mut group = genesis_group();

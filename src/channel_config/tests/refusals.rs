@@ -280,6 +280,7 @@ fn options_out_of_range_are_refused() {
     check_options("leader_heartbeat_count", "0 is not", |it| it.leader_heartbeat_count = 0);
     check_options("window", "257 is not within 1 to 256", |it| it.window = 257);
     check_options("dedup_blocks", "1000001 is not", |it| it.dedup_blocks = 1_000_001);
+    check_options("dedup_envelopes", "10000001 is not", |it| it.dedup_envelopes = 10_000_001);
     check_options("candidates_outstanding", "1001 is not", |it| it.candidates_outstanding = 1001);
     check_options("slow_primary_factor", "is not within", |it| it.slow_primary_factor = u64::MAX);
 }

@@ -84,7 +84,7 @@ impl SbftChain {
             reach: Reach::new(rules.n, rules.me, rules.role == Role::Voter, rules.status_interval),
             checker: checker(&config, rules.domain),
             verdicts: Verdicts::default(),
-            stale: Stale::new(rules.dedup_blocks, &recovered.tip.recent),
+            stale: Stale::new(rules.dedup, &recovered.tip.recent),
             idle: (0..rules.n).map(|_| AtomicU32::new(0)).collect(),
             era: rules.domain.era,
             limits: Limits {

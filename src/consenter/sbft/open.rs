@@ -10,6 +10,7 @@ use super::super::{ConsenterSupport, HandleChainError};
 use super::SbftOptions;
 use super::rules::{self, OpenLog, Refusal};
 use crate::channel_config::{ChannelConfig, Options};
+use crate::dedup_window::DedupRule;
 use crate::disk::RealDisk;
 use crate::intake::block_cutter::CutLimits;
 use crate::intake::{EAGER_CANDIDATES, IntakeConfig};
@@ -65,7 +66,7 @@ pub(super) fn open(
     })?;
 
     let ids = config.consenters.iter().map(|consenter| consenter.id).collect::<Vec<_>>();
-    let tip = tip(support, &ids, channel_rules.dedup_blocks)?;
+    let tip = tip(support, &ids, channel_rules.dedup)?;
     let last_config = tip.certificate.as_ref().map_or(Number(0), |certificate| certificate.last_config);
     Ok(Recovered {
         log,
@@ -96,11 +97,11 @@ fn refuse_log(channel: &str, directory: &Path, reason: &dyn ToString) -> HandleC
     }
 }
 
-/// Reads the end of the chain: last block, its certificate, the request ids of the last D blocks.
+/// Reads the end of the chain: last block, its certificate, the request ids in the dedup window.
 fn tip(
     support: &dyn ConsenterSupport,
     ids: &[ConsenterId],
-    dedup_blocks: u64,
+    rule: DedupRule,
 ) -> Result<ChainTip, HandleChainError> {
     let channel = support.chain_id();
     let fault = |number: Number, reason: String| HandleChainError::Ledger {
@@ -108,28 +109,19 @@ fn tip(
         reason: format!("block {number}: {reason}"),
     };
     let last = Number(support.height().saturating_sub(1));
-    let first = rules::first_recent(last, dedup_blocks);
-    // Up to D blocks are read and hashed: on all cores, and only their ids are kept.
-    let decoded: Vec<_> = (first.0..=last.0)
-        .into_par_iter()
-        .map(Number)
-        .map(|number| {
-            let bytes = support
-                .block(number)
-                .map_err(|error| fault(number, error.to_string()))?
-                .ok_or_else(|| fault(number, "it is missing".into()))?;
-            let decoded = block::decode(bytes, ids).map_err(|error| fault(number, error.to_string()))?;
-            let certificate = (number == last).then_some(decoded.certificate);
-            Ok((number, decoded.ids, certificate))
-        })
-        .collect::<Result<_, HandleChainError>>()?;
-    let mut recent = Vec::with_capacity(decoded.len());
-    let mut certificate = None;
-    for (number, ids, last_certificate) in decoded {
-        recent.push((number, ids));
-        certificate = last_certificate;
-    }
-    rules::tip(support.genesis_hash(), last, recent, certificate.map(Arc::new))
+    let read = |number: Number| {
+        let bytes = support
+            .block(number)
+            .map_err(|error| fault(number, error.to_string()))?
+            .ok_or_else(|| fault(number, "it is missing".into()))?;
+        block::decode(bytes, ids).map_err(|error| fault(number, error.to_string()))
+    };
+    // Many blocks may be read and hashed: on all cores, and only their ids are kept.
+    let recent = rules::recent_blocks(last, rule, |range| {
+        range.into_par_iter().map(Number).map(|number| Ok((number, read(number)?.ids))).collect()
+    })?;
+    let certificate = if last == Number(0) { None } else { Some(Arc::new(read(last)?.certificate)) };
+    rules::tip(support.genesis_hash(), last, recent, certificate)
         .ok_or_else(|| fault(last, "it has no certificate".into()))
 }
 
@@ -150,7 +142,7 @@ pub(super) fn replica_config(
         last_config,
         config_sequence: config.sequence,
         window: rules.window,
-        dedup_blocks: rules.dedup_blocks,
+        dedup: rules.dedup,
         outstanding: rules.outstanding,
         max_message_count: config.batch.max_message_count,
         absolute_max_bytes: config.batch.absolute_max_bytes.into(),
@@ -178,7 +170,7 @@ fn intake_config(config: &ChannelConfig, rules: &Options, me: Place, pool_bytes:
         eager: EAGER_CANDIDATES,
         pool_count: rules.request_pool_size,
         pool_bytes,
-        dedup_blocks: rules.dedup_blocks,
+        dedup: rules.dedup,
         config_sequence: config.sequence,
         plants: Plants::NONE,
     }

@@ -2,11 +2,13 @@
 //! starts from its disk: pure, or on a [`Disk`] it is given, so that the node and the simulator
 //! drive a replica by the same ones.
 
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::dedup_window::{BlockIds, DedupRule};
 use crate::disk::Disk;
 use crate::header::header_hash;
 use crate::intake::Envelope;
@@ -14,7 +16,7 @@ use crate::msg_processor::Processor;
 use crate::pbft::message::Domain;
 use crate::pbft::{ChainTip, Record, Role};
 use crate::types::{
-    BlockCertificate, Candidate, CommittedBlock, ConsenterId, Digest, Number, Place, RequestId, Verified,
+    BlockCertificate, Candidate, CommittedBlock, ConsenterId, Digest, Number, Place, Verified,
 };
 use crate::wal::{Wal, WalError, WalOptions};
 use crate::wire::candidate::{self, Limits};
@@ -192,12 +194,12 @@ pub fn compacted(epoch: &Bytes, durable: Number, live: &[Record]) -> Vec<Bytes> 
     records
 }
 
-/// Where the ledger ends, from the request ids of its last D blocks, oldest first, and the
-/// certificate of the last; `None` if there is no certificate where there are blocks.
+/// Where the ledger ends, from the request ids of its [recent blocks](recent_blocks) and the certificate
+/// of the last; `None` if there is no certificate where there are blocks.
 pub fn tip(
     genesis: Digest,
     last: Number,
-    recent: Vec<(Number, Vec<RequestId>)>,
+    recent: Vec<BlockIds>,
     certificate: Option<Arc<BlockCertificate>>,
 ) -> Option<ChainTip> {
     let hash = match &certificate {
@@ -208,10 +210,31 @@ pub fn tip(
     Some(ChainTip { hash, number: last, certificate, recent })
 }
 
-/// Number of the first of the last D blocks of a ledger that ends at `last`.
-pub fn first_recent(last: Number, dedup_blocks: u64) -> Number {
-    Number(last.0.saturating_sub(dedup_blocks.saturating_sub(1)).max(1))
+/// The ids of the blocks that a ledger ends with, oldest first: all of those in the dedup window of the
+/// next one, and perhaps some more. `read` gives those of a range of blocks, in order.
+///
+/// # Errors
+/// What `read` says.
+pub fn recent_blocks<E>(
+    last: Number,
+    rule: DedupRule,
+    mut read: impl FnMut(RangeInclusive<u64>) -> Result<Vec<BlockIds>, E>,
+) -> Result<Vec<BlockIds>, E> {
+    let mut parts = Vec::new();
+    let (mut end, mut envelopes) = (last.0, 0);
+    let mut count = rule.blocks.max(1);
+    while end > 0 && rule.reaches(last.0 - end + 1, envelopes) {
+        let first = end.saturating_sub(count - 1).max(1);
+        let part = read(first..=end)?;
+        envelopes += part.iter().map(|(_, ids)| ids.len() as u64).sum::<u64>();
+        parts.push(part);
+        (end, count) = (first - 1, READ_AT_ONCE);
+    }
+    Ok(parts.into_iter().rev().flatten().collect())
 }
+
+/// Blocks of which a reader that goes back in a ledger takes the ids at once.
+const READ_AT_ONCE: u64 = 1024;
 
 /// Errs if the ledger lacks blocks that it once held durably. The log forgot then what this replica
 /// had promised about them, and a replica that takes their numbers for free could help to fork.
@@ -270,7 +293,32 @@ const LOST: &str = "this directory has no log of what this replica voted, and wa
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::Era;
+    use crate::types::{Era, RequestId};
+
+    #[test]
+    fn a_ledger_is_read_back_until_the_dedup_window_is_full() {
+        let read_back = |last: u64, rule: DedupRule, size: usize| {
+            let read = |range: RangeInclusive<u64>| {
+                assert!(*range.start() > 0 && *range.end() <= last, "there is no such block");
+                let ids: Arc<[RequestId]> = vec![RequestId([0; 32]); size].into();
+                Ok::<_, ()>(range.map(|number| (Number(number), Arc::clone(&ids))).collect())
+            };
+            let blocks = recent_blocks(Number(last), rule, read).expect("it can be read");
+            let numbers: Vec<_> = blocks.iter().map(|(number, _)| number.0).collect();
+            let first = numbers.first().copied().unwrap_or(last + 1);
+            assert_eq!(numbers, (first..=last).collect::<Vec<_>>(), "in order, and none is left out");
+            first
+        };
+        let rule = DedupRule { blocks: 10, envelopes: 5_000 };
+        assert_eq!(read_back(0, rule, 1), 1);
+        assert_eq!(read_back(7, rule, 1), 1);
+        assert_eq!(read_back(4_000, rule, 1), 1, "fewer than 5,000 envelopes in all");
+        assert_eq!(read_back(4_000, rule, 501), 3_991, "the last 10 have more");
+        assert_eq!(read_back(4_000, rule, 499), 3_991 - READ_AT_ONCE, "and here fewer");
+        for size in 1..30 {
+            assert!(read_back(20_000, rule, size) <= 20_001 - 5_000 / size as u64, "{size}");
+        }
+    }
 
     #[test]
     fn the_record_of_what_the_ledger_must_hold_is_no_other_record() {

@@ -3,13 +3,14 @@
 //!
 //! Whether it is valid does not come into it: it is as if it had been lost on the way, which the core
 //! bears from anybody, and one that the core asked for is always checked. What is here is never more than
-//! what the core knows as committed within the last D blocks, and mostly half of that.
+//! what the core knows as committed within the dedup window, and mostly half of that.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::{Mutex, PoisonError, RwLock};
 
 use bytes::Bytes;
 
+use crate::dedup_window::{BlockIds, DedupRule};
 use crate::types::{Digest, Number, RequestId};
 use crate::wire::candidate::{self, Limits};
 
@@ -34,22 +35,41 @@ struct Wanted {
 
 #[derive(Debug)]
 struct Generations {
-    /// Blocks in a generation: D / 2, so that two of them reach no further back than the core's D.
-    blocks: u64,
+    rule: DedupRule,
+    /// Envelopes in all blocks until now.
+    envelopes: u64,
     young: HashSet<u64>,
-    /// Number of the first block in `young`.
-    since: Number,
+    young_since: Since,
     old: HashSet<u64>,
+    old_since: Since,
+}
+
+/// Where a generation begins.
+#[derive(Clone, Copy, Debug, Default)]
+struct Since {
+    number: Number,
+    /// Envelopes in the blocks below.
+    below: u64,
+}
+
+impl Generations {
+    /// Whether all blocks from there to `number`, the last one, are within `share` of the next one's window.
+    fn reaches(&self, since: Since, number: Number, share: u64) -> bool {
+        let half = DedupRule { blocks: self.rule.blocks / share, envelopes: self.rule.envelopes / share };
+        half.reaches(number.next().0 - since.number.0, self.envelopes - since.below)
+    }
 }
 
 impl Stale {
     /// Begins with the blocks that the ledger ends with, oldest first.
-    pub(super) fn new(dedup_blocks: u64, recent: &[(Number, Vec<RequestId>)]) -> Self {
+    pub(super) fn new(rule: DedupRule, recent: &[BlockIds]) -> Self {
         let committed = RwLock::new(Generations {
-            blocks: dedup_blocks / 2,
+            rule,
+            envelopes: 0,
             young: HashSet::new(),
-            since: Number(0),
+            young_since: Since::default(),
             old: HashSet::new(),
+            old_since: Since::default(),
         });
         let stale = Self { committed, wanted: Mutex::default() };
         for (number, ids) in recent {
@@ -61,11 +81,19 @@ impl Stale {
     /// The next block was committed.
     pub(super) fn commit(&self, number: Number, ids: &[RequestId]) {
         let mut all = self.committed.write().unwrap_or_else(PoisonError::into_inner);
-        if number.0 >= all.since.0.saturating_add(all.blocks) || all.young.len() >= GENERATION {
+        let here = Since { number, below: all.envelopes };
+        all.envelopes += ids.len() as u64;
+        if all.young.is_empty() {
+            all.young_since = here;
+        } else if !all.reaches(all.young_since, number, 2) || all.young.len() >= GENERATION {
+            // Half of the window for each, and no more than all of it for both.
             all.old = std::mem::take(&mut all.young);
-            all.since = number;
+            all.old_since = std::mem::replace(&mut all.young_since, here);
         }
-        if all.blocks > 0 {
+        if !all.reaches(all.old_since, number, 1) {
+            all.old.clear();
+        }
+        if all.reaches(here, number, 1) {
             all.young.extend(ids.iter().map(short));
         }
     }
@@ -140,7 +168,7 @@ mod tests {
 
     #[test]
     fn a_candidate_of_committed_envelopes_is_dropped_unless_the_core_asks_for_it() {
-        let stale = Stale::new(1000, &[]);
+        let stale = Stale::new(blocks(1000), &[]);
         let (done, half) = (candidate_of(7, &[1, 2]), candidate_of(8, &[2, 3]));
         assert!(!stale.covers(&done.encoding, &Limits::NONE), "nothing is committed");
         stale.commit(Number(1), &done.ids);
@@ -157,7 +185,7 @@ mod tests {
 
     #[test]
     fn of_candidates_that_are_wanted_the_oldest_are_forgotten() {
-        let stale = Stale::new(1000, &[]);
+        let stale = Stale::new(blocks(1000), &[]);
         let digests: Vec<_> = (0..=WANTED as u64).map(|nth| sha256(&nth.to_be_bytes())).collect();
         for digest in &digests {
             stale.want(&[*digest, *digest]);
@@ -167,6 +195,10 @@ mod tests {
         assert!(wanted.order.len() == WANTED && wanted.digests.len() < WANTED);
     }
 
+    fn blocks(blocks: u64) -> DedupRule {
+        DedupRule { blocks, envelopes: 0 }
+    }
+
     fn id(number: u64) -> RequestId {
         RequestId(sha256(&number.to_be_bytes()).0)
     }
@@ -174,8 +206,8 @@ mod tests {
     #[test]
     fn ids_are_known_for_half_of_the_window_at_least_and_never_beyond_it() {
         let depth = 10;
-        let recent: Vec<_> = (1..4).map(|number| (Number(number), vec![id(number)])).collect();
-        let stale = Stale::new(depth, &recent);
+        let recent: Vec<_> = (1..4).map(|number| (Number(number), vec![id(number)].into())).collect();
+        let stale = Stale::new(blocks(depth), &recent);
         for tip in 4..100 {
             stale.commit(Number(tip), &[id(tip)]);
             for number in 1..=tip + 1 {
@@ -188,7 +220,7 @@ mod tests {
 
     #[test]
     fn many_ids_push_out_the_oldest() {
-        let stale = Stale::new(1_000_000, &[]);
+        let stale = Stale::new(blocks(1_000_000), &[]);
         for block in 0..5u64 {
             let ids: Vec<_> = (0..GENERATION as u64 / 2).map(|nth| id(block << 32 | nth)).collect();
             stale.commit(Number(block + 1), &ids);
@@ -199,9 +231,30 @@ mod tests {
     }
 
     #[test]
-    fn a_window_of_one_block_knows_nothing() {
-        let stale = Stale::new(1, &[(Number(1), vec![id(1)])]);
+    fn a_window_of_one_block_knows_the_last_one() {
+        let stale = Stale::new(blocks(1), &[(Number(1), vec![id(1)].into())]);
         stale.commit(Number(2), &[id(2)]);
-        assert!(!stale.holds(&id(1)) && !stale.holds(&id(2)));
+        assert!(!stale.holds(&id(1)) && stale.holds(&id(2)));
+    }
+
+    #[test]
+    fn with_few_envelopes_in_blocks_it_is_they_that_count() {
+        // Blocks of one envelope, then of ten, then of one again.
+        let rule = DedupRule { blocks: 6, envelopes: 40 };
+        let stale = Stale::new(rule, &[]);
+        let size = |number: u64| if (100..120).contains(&number) { 10 } else { 1 };
+        let ids = |number: u64| (0..size(number)).map(|nth| id(number << 8 | nth)).collect::<Vec<_>>();
+        for tip in 1..300 {
+            stale.commit(Number(tip), &ids(tip));
+            let mut envelopes = 0;
+            for number in (1..=tip).rev() {
+                envelopes += size(number);
+                let known = ids(number).iter().all(|id| stale.holds(id));
+                let blocks = tip + 1 - number;
+                assert!(!known || rule.reaches(blocks, envelopes), "{number} at {tip}");
+                let half = DedupRule { blocks: 3, envelopes: 20 };
+                assert!(known || !half.reaches(blocks, envelopes), "{number} at {tip}");
+            }
+        }
     }
 }

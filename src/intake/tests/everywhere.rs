@@ -45,7 +45,7 @@ impl Network {
                 pool_count: 100_000,
                 pool_bytes: 1 << 30,
                 outstanding: 16,
-                dedup_blocks: 1000,
+                dedup: DedupRule { blocks: 1000, envelopes: 0 },
                 ..config()
             };
             Intake::new(config, Vec::new())
@@ -121,7 +121,7 @@ impl Network {
                     signatures: Vec::new(),
                 };
                 let data = vec![Bytes::new(); new.len()];
-                let block = Arc::new(CommittedBlock { certificate, data, ids: new, is_config: false });
+                let block = Arc::new(CommittedBlock { certificate, data, ids: new.into(), is_config: false });
                 for place in 0..self.n {
                     self.step(now, place, IntakeInput::Committed(block.clone()));
                     self.step(now, place, Released(candidate.digest));

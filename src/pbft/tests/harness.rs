@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::dedup_window::DedupRule;
 use crate::header::{data_hash, sha256};
 use crate::pbft::message::{
     Commit, Domain, Message, NewView, PrePrepare, Prepare, SignedViewChange, Unsigned,
@@ -29,7 +30,7 @@ pub(super) fn config(n: usize, me: u16) -> Config {
         last_config: Number(0),
         config_sequence: 0,
         window: 4,
-        dedup_blocks: 100,
+        dedup: DedupRule { blocks: 100, envelopes: 0 },
         outstanding: 8,
         max_message_count: 10,
         absolute_max_bytes: 10_000,
@@ -155,7 +156,7 @@ impl World {
             hash: last.map_or(GENESIS, |block| crate::header::header_hash(&block.certificate.header)),
             number: last.map_or(Number(0), |block| block.number()),
             certificate: last.map(|block| Arc::new(block.certificate.clone())),
-            recent: node.ledger.iter().map(|block| (block.number(), block.ids.clone())).collect(),
+            recent: node.ledger.iter().map(|block| (block.number(), Arc::clone(&block.ids))).collect(),
         };
         let mut outputs = Vec::new();
         let replica =

@@ -38,7 +38,7 @@ fn block(view: u64, candidate: &Candidate) -> Arc<CommittedBlock> {
             signatures: Vec::new(),
         },
         data: candidate.envelopes.clone(),
-        ids: candidate.ids.clone(),
+        ids: candidate.ids.clone().into(),
         is_config: false,
     })
 }
@@ -65,7 +65,7 @@ fn start(ledger: Option<&CommittedBlock>, log: Vec<Record>) -> (Replica, Vec<Out
         hash: ledger.map_or(GENESIS, |block| header_hash(&block.certificate.header)),
         number: ledger.map_or(Number(0), CommittedBlock::number),
         certificate: ledger.map(|block| Arc::new(block.certificate.clone())),
-        recent: ledger.iter().map(|block| (block.number(), block.ids.clone())).collect(),
+        recent: ledger.iter().map(|block| (block.number(), Arc::clone(&block.ids))).collect(),
     };
     let mut outputs = Vec::new();
     let replica = Replica::recover(config(4, ME), tip, log, Time::ZERO, &mut outputs);

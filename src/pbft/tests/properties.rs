@@ -10,6 +10,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 
+use crate::dedup_window::DedupRule;
 use crate::header::{data_hash, header_hash};
 use crate::pbft::dedup::Dedup;
 use crate::pbft::message::{PreparedCertificate, Proposal, SignedViewChange, ViewChange};
@@ -225,9 +226,9 @@ struct Blocks {
 
 impl Blocks {
     /// The data of block `number` made of these lists.
-    fn content(&self, number: usize, depth: usize, lists: &[Vec<u8>]) -> Vec<u8> {
+    fn content(&self, number: usize, rule: DedupRule, lists: &[Vec<u8>]) -> Vec<u8> {
         let chain: Vec<&Vec<u8>> = self.committed.iter().chain(&self.in_flight).collect();
-        let below = &chain[(number - 1).saturating_sub(depth)..number - 1];
+        let below = in_window(&chain[..number - 1], rule);
         let mut data = Vec::new();
         for name in lists.iter().flatten() {
             if !data.contains(name) && !below.iter().any(|block| block.contains(name)) {
@@ -236,6 +237,13 @@ impl Blocks {
         }
         data
     }
+}
+
+/// The longer of the last D blocks and the longest end of the chain with at most E envelopes.
+fn in_window<T: AsRef<[u8]>>(chain: &[T], rule: DedupRule) -> &[T] {
+    let few = |first: &usize| chain[*first..].iter().map(|block| block.as_ref().len()).sum::<usize>();
+    let first = (0..=chain.len()).find(|first| few(first) as u64 <= rule.envelopes).unwrap_or(chain.len());
+    &chain[first.min(chain.len().saturating_sub(rule.blocks as usize))..]
 }
 
 fn candidates(lists: &[Vec<u8>]) -> Vec<Arc<Candidate>> {
@@ -266,6 +274,7 @@ proptest! {
     #[test]
     fn what_falls_out_as_a_duplicate_is_what_a_list_of_all_blocks_says(
         depth in 1usize..7,
+        envelopes in 0usize..20,
         window in 1usize..4,
         acts in vec(act(), 1..40),
         asked in lists(),
@@ -274,13 +283,14 @@ proptest! {
         let mut blocks = Blocks::default();
         // A channel's D is twice its window at least.
         let depth = depth.max(2 * window);
-        let mut dedup = Dedup::new(depth as u64, 10, Vec::new(), Plants::NONE);
+        let rule = DedupRule { blocks: depth as u64, envelopes: envelopes as u64 };
+        let mut dedup = Dedup::new(rule, 10, Vec::new(), Plants::NONE);
         for (step, act) in acts.iter().enumerate() {
             let next = blocks.committed.len() + blocks.in_flight.len() + 1;
             match act {
                 Act::Propose(lists) if blocks.in_flight.len() < window => {
                     let content = dedup.content(Number(next as u64), &candidates(lists));
-                    prop_assert_eq!(named(&content.ids), blocks.content(next, depth, lists), "step {}", step);
+                    prop_assert_eq!(named(&content.ids), blocks.content(next, rule, lists), "step {}", step);
                     prop_assert_eq!(content.data_hash, data_hash(&content.data));
                     blocks.in_flight.push(named(&content.ids));
                     dedup.propose(Number(next as u64), Arc::new(content));
@@ -299,7 +309,7 @@ proptest! {
                 Act::Commit => {}
                 Act::CommitOther(names) => {
                     let number = blocks.committed.len() + 1;
-                    let data = blocks.content(number, depth, std::slice::from_ref(names));
+                    let data = blocks.content(number, rule, std::slice::from_ref(names));
                     if blocks.in_flight.first() != Some(&data) {
                         blocks.in_flight.clear();
                     } else {
@@ -311,25 +321,25 @@ proptest! {
                 }
             }
             if step == restart_at {
-                // What a restart knows is the last D blocks, and it must make no difference.
-                let first = blocks.committed.len().saturating_sub(depth);
+                // What a restart knows is the blocks in the window, and it must make no difference.
+                let first = blocks.committed.len() - in_window(&blocks.committed, rule).len();
                 let ids = |data: &Vec<u8>| data.iter().map(|name| RequestId([*name; 32])).collect();
                 let recent = (1u64..).map(Number).zip(blocks.committed.iter().map(ids)).skip(first).collect();
                 blocks.in_flight.clear();
-                dedup = Dedup::new(depth as u64, 10, recent, Plants::NONE);
+                dedup = Dedup::new(rule, 10, recent, Plants::NONE);
             }
             // Asked at every number that may be built now.
             let next = blocks.committed.len() + blocks.in_flight.len() + 1;
             for number in blocks.committed.len() + 1..=next {
                 let content = dedup.content(Number(number as u64), &candidates(&asked));
-                let expected = blocks.content(number, depth, &asked);
+                let expected = blocks.content(number, rule, &asked);
                 prop_assert_eq!(named(&content.ids), expected.clone(), "step {}, number {}", step, number);
                 let alone = &candidates(&asked[..1])[0];
-                let adds = !blocks.content(number, depth, &asked[..1]).is_empty();
+                let adds = !blocks.content(number, rule, &asked[..1]).is_empty();
                 prop_assert_eq!(dedup.adds_something(Number(number as u64), alone), adds);
             }
             for name in 0u8..10 {
-                let last = &blocks.committed[blocks.committed.len().saturating_sub(depth)..];
+                let last = in_window(&blocks.committed, rule);
                 let known = last.iter().any(|block| block.contains(&name));
                 prop_assert_eq!(dedup.is_committed(&RequestId([name; 32])), known, "step {}, id {}", step, name);
             }
