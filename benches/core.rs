@@ -114,7 +114,7 @@ impl Cluster {
                     assert_eq!(number.0, self.committed[from.index()], "blocks commit in order");
                     self.queue.push_back((from, Input::BlocksDurable(number)));
                 }
-                Output::Persist(_) | Output::Release { .. } | Output::Note(_) => {}
+                Output::Persist(_) | Output::Proposed(_) | Output::Release { .. } | Output::Note(_) => {}
                 Output::SendCandidate(..)
                 | Output::FetchCandidates(..)
                 | Output::FetchBlocks { .. }

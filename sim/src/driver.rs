@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
+use sbft::intake::IntakeInput;
 use sbft::pbft::{Input, Output, Record};
 use sbft::types::Time;
 
@@ -128,6 +129,11 @@ impl World {
             }
             Output::CommitBlock(block) => self.commit(body, block),
             Output::Validate(candidate) => self.begin_check(body, candidate.origin, candidate),
+            Output::Proposed(digest) => {
+                let state = &mut self.bodies[body];
+                let now = state.local(self.now);
+                state.intake.step(now, IntakeInput::Proposed(digest), &mut state.intake_outputs);
+            }
             Output::Release { origin, digest } => {
                 self.trace.event(self.now, Some(body), || What::Release {
                     digest: digest.to_string(),

@@ -41,7 +41,7 @@ pub use values::{Batch, Envelope, IntakeConfig, IntakeInput, IntakeOutput, Intak
 
 /// What a replica sets [`IntakeConfig::eager`] to.
 pub const EAGER_CANDIDATES: usize = 2;
-/// While a candidate waits to be ordered, a partial batch is cut at once only if all that waits has at most so
+/// While a candidate waits to be proposed, a partial batch is cut at once only if all that waits has at most so
 /// many envelopes: under load candidates are large, and what comes while one is under way makes the next.
 const EAGER_ENVELOPES: usize = 8;
 /// Envelopes that the pool is laid out for; a pool of more works as well.
@@ -80,6 +80,8 @@ struct Entry {
 struct OwnCandidate {
     ids: Vec<RequestId>,
     cut_at: Time,
+    /// A proposal has it.
+    proposed: bool,
 }
 
 /// One replica's intake.
@@ -150,6 +152,13 @@ impl Intake {
                 }
             }
             IntakeInput::Seen(candidate) => self.see(&candidate),
+            IntakeInput::Proposed(digest) => {
+                if let Some(own) =
+                    self.own_digests.get(&digest).and_then(|sequence| self.own.get_mut(sequence))
+                {
+                    own.proposed = true;
+                }
+            }
             IntakeInput::Released(digest) => self.release(digest, outputs),
             IntakeInput::Committed(block) => self.commit(now, &block, outputs),
             IntakeInput::Configured(config) => self.configure(config, outputs),
@@ -404,9 +413,10 @@ impl Intake {
             let Some((_, &id)) = self.queue.first_key_value() else { break };
             self.feed(now, id);
         }
-        // Eager cut: nothing or little of ours waits to be ordered, so a partial batch need not wait either.
-        let waiting = || self.own.values().map(|own| own.ids.len()).sum::<usize>();
-        if self.own.is_empty() || self.own.len() < self.config.eager && waiting() <= EAGER_ENVELOPES {
+        // Eager cut: nothing or little of ours waits to be proposed, so a partial batch need not wait either.
+        let waiting = || self.own.values().filter(|own| !own.proposed);
+        let envelopes = || waiting().map(|own| own.ids.len()).sum::<usize>();
+        if waiting().count() == 0 || waiting().count() < self.config.eager && envelopes() <= EAGER_ENVELOPES {
             self.timer = None;
             self.ready.extend(self.cutter.cut());
             self.emit(now, outputs);
@@ -466,7 +476,7 @@ impl Intake {
                 continue;
             }
             self.sequence += 1;
-            let own = OwnCandidate { ids: cut.ids.clone(), cut_at: now };
+            let own = OwnCandidate { ids: cut.ids.clone(), cut_at: now, proposed: false };
             self.own.insert(sequence, own);
             outputs.push(IntakeOutput::Cut(cut));
         }

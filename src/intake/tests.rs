@@ -210,6 +210,20 @@ fn where_little_is_outstanding_a_partial_batch_goes_at_once_as_often_as_is_allow
 }
 
 #[test]
+fn a_partial_batch_goes_when_a_proposal_has_the_own_candidate_before_it() {
+    Story::new(config())
+        .busy()
+        .order(1, &[])
+        .step(IntakeInput::Proposed(digest(7)), &[]) // another's
+        .step(IntakeInput::Proposed(digest(0)), &[Cut(batch(1, &[1]))])
+        .step(Own { sequence: 1, digest: digest(1) }, &[])
+        .step(IntakeInput::Proposed(digest(1)), &[])
+        .order(2, &[]) // both are proposed, but there is room for no more than two
+        .step(block(1, &[99]), &[done(99, 1, 0)])
+        .step(Released(digest(0)), &[Cut(batch(2, &[2]))]);
+}
+
+#[test]
 fn a_full_batch_goes_although_another_is_outstanding() {
     Story::new(config())
         .busy()

@@ -68,6 +68,8 @@ pub enum IntakeInput {
     },
     /// A valid candidate that is not from a batch of this intake.
     Seen(Arc<Candidate>),
+    /// A proposal has the own candidate with this digest.
+    Proposed(Digest),
     /// The core has released the candidate: committed, or dropped. If its block was committed by
     /// the same step, that is told first.
     Released(Digest),

@@ -170,6 +170,7 @@ impl Replica {
         }
         self.accepted_top = self.accepted_top.max(number);
         self.prepared_top = self.prepared_top.max(number);
+        self.pace.committed(number, self.now);
         self.dedup.commit(number, Arc::clone(&block.ids));
         let candidates = self.candidates_of(number, &certificate.proposal);
         // A block that was fetched without its proposal passes nobody over here: catching up on what

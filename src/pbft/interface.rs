@@ -167,6 +167,9 @@ pub enum Output {
     /// brought, and give it back as [`Input::Candidate`] or [`Input::InvalidCandidate`] with
     /// `from` its origin.
     Validate(Arc<Candidate>),
+    /// An own candidate is in a proposal that this replica accepted: what its intake cuts from now on can be
+    /// in the block after that. Comes again if another view proposes it again.
+    Proposed(Digest),
     /// A candidate needs no room any more (committed, invalid or dropped): its origin may have
     /// another one outstanding. Comes once for each candidate that arrived over its origin's own
     /// link (this replica's intake included); one whose digest is still charged is not charged

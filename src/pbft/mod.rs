@@ -35,6 +35,7 @@ mod interface;
 mod leftovers;
 pub mod message;
 mod new_view;
+mod pace;
 mod pool;
 mod pre_prepare;
 mod prepare;
@@ -60,6 +61,7 @@ pub use interface::{ChainTip, Config, Input, Note, Output, Probe, Record, Role};
 use leftovers::Leftovers;
 use message::{Message, NewView, NewViewBody, Offence, SignedViewChange, Unsigned};
 use new_view::Outcome;
+use pace::Pace;
 use pool::{Arrival, Pool};
 use quorum::Quorum;
 use slot::{Sealed, Slot};
@@ -163,8 +165,8 @@ pub struct Replica {
     delays: Vec<Delay>,
     rounds: Samples,
     prepared_at: BTreeMap<Number, Time>,
-    /// When this replica proposed last, as a primary.
-    proposed_at: Time,
+    /// How long it waits before it proposes again, as a primary.
+    pace: Pace,
     /// Since when the primary has had room for another proposal.
     room_since: Time,
     /// What the primary leaves behind, by origin.

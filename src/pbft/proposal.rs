@@ -1,11 +1,10 @@
 //! The primary proposes; every replica accepts and so votes.
 //!
 //! Up to `window` numbers are in flight, each chained to the one below. Under load the primary
-//! waits until few proposals are unprepared and merges what came in meanwhile, so the number of
-//! blocks (and of votes, signatures and syncs) follows the rounds and not the number of origins.
+//! waits until few proposals are unprepared and merges what came in meanwhile ([`super::pace`]), so the
+//! number of blocks (and of votes, signatures and syncs) follows the rounds and not the number of origins.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::message::{PrepareVote, Proposal, Unsigned};
 use super::pool::Limits;
@@ -15,14 +14,8 @@ use crate::header::header_hash;
 use crate::plant::Plant;
 use crate::types::{Candidate, CandidateRef, Digest, Header, Number, Time};
 
-/// The primary proposes at once while nothing that it proposed is uncommitted; and while fewer numbers than
-/// this are unprepared, once the last proposal is [`MERGING`] old.
+/// The primary proposes beside what is uncommitted only while fewer numbers than this are unprepared.
 const UNPREPARED_BEFORE_MERGING: usize = 2;
-/// How long the primary merges what comes in, at most, while its last proposal is under way. On a LAN that
-/// is about as long as a block takes, and the next one then has all that came meanwhile: fewer blocks, and so
-/// less work, for the same latency. Over long distances a block takes far longer, and others are on their way
-/// meanwhile.
-const MERGING: Duration = Duration::from_millis(3);
 
 impl Replica {
     /// Proposes what waits, as far as rules and window allow. Only the primary does.
@@ -45,7 +38,7 @@ impl Replica {
             let mut known = self.known(proposal);
             known.content = Some(content);
             self.accept(known, out);
-            self.proposed_at = self.now;
+            self.pace.proposed(number, self.now);
             proposed = true;
         }
         proposed
@@ -61,16 +54,16 @@ impl Replica {
             && number > self.settled()
             && !self.abstains(number)
             && self.slots.get(&number).is_none_or(|slot| slot.voted_in(self.view).is_none())
-            && (self.accepted_top == self.tip.number
-                || unprepared < UNPREPARED_BEFORE_MERGING && self.now >= self.merges_until()
+            && (self.now >= self.merges_until()
+                && (self.accepted_top == self.tip.number || unprepared < UNPREPARED_BEFORE_MERGING)
                 || self.pool.fills(self.limits()))
     }
 
     fn merges_until(&self) -> Time {
-        self.proposed_at.after(MERGING)
+        if self.accepted_top == self.tip.number { self.pace.alone_at() } else { self.pace.beside_at() }
     }
 
-    /// When the primary proposes what it merges meanwhile, if nothing is prepared before.
+    /// When the primary proposes what it merges meanwhile, if nothing is prepared or committed before.
     pub(super) fn merging_due(&self) -> Option<Time> {
         let merges =
             self.primary() == self.config.me && self.pool.has_ready() && self.merges_until() > self.now;
@@ -126,6 +119,8 @@ impl Replica {
         }
         self.dedup.propose(number, content);
         self.pool.take_flight(&known.proposal);
+        let own = known.proposal.candidates.iter().filter(|named| named.origin == self.config.me);
+        out.extend(own.map(|named| Output::Proposed(named.digest)));
         self.accepted_top = number;
         if !reproposed {
             self.note_leftovers(&known.proposal);

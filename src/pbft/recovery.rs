@@ -14,6 +14,7 @@ use super::fetch::Fetches;
 use super::leftovers::Leftovers;
 use super::message::{CommitVote, NewView, PrepareVote, PreparedCertificate, Proposal, Unsigned};
 use super::new_view::{Contradiction, follow};
+use super::pace::Pace;
 use super::pool::Pool;
 use super::quorum::Quorum;
 use super::slot::{Certified, Sealed, Voted};
@@ -86,7 +87,7 @@ impl Replica {
             delays: vec![Delay::default(); n],
             rounds: Samples::default(),
             prepared_at: BTreeMap::new(),
-            proposed_at: Time::ZERO,
+            pace: Pace::default(),
             room_since: now,
             leftovers: vec![Leftovers::default(); n],
             thinned: Number(0),

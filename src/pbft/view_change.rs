@@ -185,6 +185,7 @@ impl Replica {
         self.pool.land_all(&again.map(|named| named.digest).collect());
         self.fetches.clear();
         self.unprepared.clear();
+        self.pace.abandon();
         self.open_config = None;
         self.accepted_top = self.tip.number;
         self.prepared_top = self.tip.number;

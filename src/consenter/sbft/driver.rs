@@ -391,6 +391,9 @@ impl Driver {
                 let again = judge_again(shared.clone(), candidate, self.outlets.events.clone());
                 shared.spawn(again);
             }
+            Output::Proposed(digest) => {
+                self.intake.step(now, IntakeInput::Proposed(digest), &mut self.intake_outputs);
+            }
             Output::Release { origin, digest } => {
                 self.permits.remove(&(origin, digest));
                 if origin == shared.members.me {

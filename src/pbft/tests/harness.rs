@@ -231,7 +231,7 @@ impl World {
                 Output::Validate(candidate) => {
                     self.queue.push_back((from, from, given(candidate.origin.0, &candidate)))
                 }
-                Output::Accuse(_) | Output::Note(_) => {}
+                Output::Proposed(_) | Output::Accuse(_) | Output::Note(_) => {}
             }
         }
     }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::harness::{World, candidate};
 use crate::pbft::message::Message;
-use crate::pbft::{Input, Role};
-use crate::types::{Number, Place, View};
+use crate::pbft::{Input, Output, Role};
+use crate::types::{Digest, Number, Place, View};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -57,6 +57,30 @@ fn the_same_envelope_in_two_candidates_is_ordered_once_and_both_are_released() {
     for me in 0..4 {
         assert_eq!(world.chain(me), ["a", "b", "c"]);
         assert_eq!(world.nodes[me].released.len(), 3);
+    }
+}
+
+#[test]
+fn an_origin_is_told_once_that_its_candidate_is_in_a_proposal_and_before_it_is_committed() {
+    let mut world = World::new(4);
+    let theirs = [candidate(0, 0, &["a"]), candidate(2, 0, &["b"])];
+    for candidate in &theirs {
+        world.submit(candidate);
+    }
+    world.run(SECOND);
+    for place in (0..4).map(Place) {
+        let of = |wanted: fn(&Output) -> Option<Digest>| {
+            let outputs = world.outputs.iter().filter(|(from, _)| *from == place);
+            outputs.filter_map(|(_, output)| wanted(output)).collect::<Vec<_>>()
+        };
+        let told = of(|output| if let Output::Proposed(digest) = output { Some(*digest) } else { None });
+        let own = theirs.iter().filter(|candidate| candidate.origin == place);
+        assert_eq!(told, own.map(|candidate| candidate.digest).collect::<Vec<_>>());
+        let mut order = world.outputs.iter().filter(|(from, output)| {
+            let released = matches!(output, Output::Release { origin, .. } if *origin == place);
+            *from == place && (released || matches!(output, Output::Proposed(_)))
+        });
+        assert!(told.is_empty() || matches!(order.next(), Some((_, Output::Proposed(_)))));
     }
 }
 
