@@ -42,7 +42,7 @@ pub use values::{Batch, Envelope, IntakeConfig, IntakeInput, IntakeOutput, Intak
 /// What a replica sets [`IntakeConfig::eager`] to.
 pub const EAGER_CANDIDATES: usize = 2;
 /// While a candidate waits to be proposed, a partial batch is cut at once only if all that waits has at most so
-/// many envelopes: under load candidates are large, and what comes while one is under way makes the next.
+/// many envelopes: under load candidates are large, and what comes while one waits makes the next.
 const EAGER_ENVELOPES: usize = 8;
 /// Envelopes that the pool is laid out for; a pool of more works as well.
 const POOL_EXPECTED: usize = 1 << 15;
@@ -80,7 +80,7 @@ struct Entry {
 struct OwnCandidate {
     ids: Vec<RequestId>,
     cut_at: Time,
-    /// A proposal has it.
+    /// A proposal has it, or had it in a view that ended.
     proposed: bool,
 }
 
@@ -414,9 +414,9 @@ impl Intake {
             self.feed(now, id);
         }
         // Eager cut: nothing or little of ours waits to be proposed, so a partial batch need not wait either.
-        let waiting = || self.own.values().filter(|own| !own.proposed);
-        let envelopes = || waiting().map(|own| own.ids.len()).sum::<usize>();
-        if waiting().count() == 0 || waiting().count() < self.config.eager && envelopes() <= EAGER_ENVELOPES {
+        let waiting = self.own.values().filter(|own| !own.proposed);
+        let (candidates, envelopes) = waiting.fold((0, 0), |(c, e), own| (c + 1, e + own.ids.len()));
+        if candidates == 0 || candidates < self.config.eager && envelopes <= EAGER_ENVELOPES {
             self.timer = None;
             self.ready.extend(self.cutter.cut());
             self.emit(now, outputs);

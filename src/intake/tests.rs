@@ -224,6 +224,19 @@ fn a_partial_batch_goes_when_a_proposal_has_the_own_candidate_before_it() {
 }
 
 #[test]
+fn proposed_candidates_do_not_count_among_the_few_that_a_partial_batch_may_join() {
+    let limits = CutLimits { max_message_count: 9, ..config().limits };
+    let mut story = Story::new(IntakeConfig { limits, eager: 2, outstanding: 9, pool_count: 30, ..config() });
+    let mut outputs = Vec::new();
+    story.intake.step(Time::ZERO, Envelopes((1..=9).map(envelope).collect()), &mut outputs);
+    story.step(Own { sequence: 0, digest: digest(0) }, &[]);
+    story.order(10, &[]); // nine wait to be proposed
+    story.step(IntakeInput::Proposed(digest(0)), &[Cut(batch(1, &[10]))]);
+    story.step(Own { sequence: 1, digest: digest(1) }, &[]);
+    story.order(11, &[Cut(batch(2, &[11]))]).order(12, &[]); // two wait, and that is as many as may
+}
+
+#[test]
 fn a_full_batch_goes_although_another_is_outstanding() {
     Story::new(config())
         .busy()

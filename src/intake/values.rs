@@ -19,12 +19,12 @@ pub struct IntakeConfig {
     pub me: Place,
     /// Limits of the block cutter.
     pub limits: CutLimits,
-    /// How long a partial batch waits at most while an own candidate is outstanding.
+    /// How long a partial batch waits at most while own candidates wait to be proposed.
     pub batch_timeout: Duration,
     /// Own candidates outstanding at most; past it envelopes wait in the pool.
     pub outstanding: usize,
-    /// While fewer own candidates than this are outstanding, and those are small, a partial batch is cut at
-    /// once. With one, only when nothing is outstanding. More is less latency and more, smaller blocks.
+    /// While fewer own candidates than this wait to be proposed, and those are small, a partial batch is cut at
+    /// once. With one, only when none waits. More is less latency and more, smaller blocks.
     pub eager: usize,
     /// Envelopes in the pool at most, from accepted to committed.
     pub pool_count: usize,

@@ -63,7 +63,7 @@ impl Replica {
         if self.accepted_top == self.tip.number { self.pace.alone_at() } else { self.pace.beside_at() }
     }
 
-    /// When the primary proposes what it merges meanwhile, if nothing is prepared or committed before.
+    /// When the primary proposes what it merges meanwhile, if nothing is committed and no block is filled before.
     pub(super) fn merging_due(&self) -> Option<Time> {
         let merges =
             self.primary() == self.config.me && self.pool.has_ready() && self.merges_until() > self.now;
@@ -119,8 +119,12 @@ impl Replica {
         }
         self.dedup.propose(number, content);
         self.pool.take_flight(&known.proposal);
-        let own = known.proposal.candidates.iter().filter(|named| named.origin == self.config.me);
-        out.extend(own.map(|named| Output::Proposed(named.digest)));
+        for named in &known.proposal.candidates {
+            // Whose it is, its own bytes say: the proposal may name another.
+            if self.pool.get(&named.digest).is_some_and(|held| held.origin == self.config.me) {
+                out.push(Output::Proposed(named.digest));
+            }
+        }
         self.accepted_top = number;
         if !reproposed {
             self.note_leftovers(&known.proposal);

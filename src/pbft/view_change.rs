@@ -185,7 +185,6 @@ impl Replica {
         self.pool.land_all(&again.map(|named| named.digest).collect());
         self.fetches.clear();
         self.unprepared.clear();
-        self.pace.abandon();
         self.open_config = None;
         self.accepted_top = self.tip.number;
         self.prepared_top = self.tip.number;
@@ -196,6 +195,7 @@ impl Replica {
 
     /// Housekeeping at every change of the view.
     pub(super) fn view_began(&mut self) {
+        self.pace.abandon();
         let oldest = self.oldest_vote_view();
         for slot in self.slots.values_mut() {
             slot.prepares.retain(|view, _| *view >= oldest);

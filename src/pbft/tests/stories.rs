@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use super::harness::{World, candidate};
+use super::harness::{World, candidate, given};
 use crate::pbft::message::Message;
 use crate::pbft::{Input, Output, Role};
-use crate::types::{Digest, Number, Place, View};
+use crate::types::{Digest, Number, Place, Time, View};
 
 const SECOND: Duration = Duration::from_secs(1);
+const MILLISECOND: Duration = Duration::from_millis(1);
 
 /// Acceptance case 70.
 #[test]
@@ -82,6 +83,68 @@ fn an_origin_is_told_once_that_its_candidate_is_in_a_proposal_and_before_it_is_c
         });
         assert!(told.is_empty() || matches!(order.next(), Some((_, Output::Proposed(_)))));
     }
+}
+
+/// A world in which blocks have taken 8 ms lately, 8 ms after the last proposal.
+fn paced() -> (World, impl Fn(&mut World, &[&str])) {
+    let hand_in = |world: &mut World, names: &[&str]| {
+        let candidate = candidate(0, world.outputs.len() as u64, names);
+        for to in 0..4 {
+            world.step(to, given(0, &candidate));
+        }
+    };
+    let mut world = World::new(4);
+    for block in 0..40 {
+        hand_in(&mut world, &[&format!("block {block}")]);
+        world.now = world.now.after(8 * MILLISECOND);
+        for me in 0..4 {
+            world.step(me, Input::Tick);
+        }
+        world.settle();
+    }
+    assert_eq!(world.probe(0).committed, Number(40));
+    (world, hand_in)
+}
+
+fn proposals(world: &World) -> usize {
+    let primarys = world.outputs.iter().filter(|(from, _)| *from == Place(0));
+    primarys.filter(|(_, output)| matches!(output, Output::Proposed(_))).count()
+}
+
+#[test]
+fn the_primary_waits_as_long_as_a_block_takes_and_twice_as_long_beside_another() {
+    let (mut world, hand_in) = paced();
+    let deadline =
+        |world: &World| world.nodes[0].replica.as_ref().and_then(crate::pbft::Replica::next_deadline);
+    hand_in(&mut world, &["a"]);
+    let first = world.now;
+    assert_eq!(proposals(&world), 41, "the last proposal is old enough");
+    world.now = first.after(MILLISECOND);
+    hand_in(&mut world, &["b"]);
+    let about = |at: Option<Time>, millis: u32| {
+        at.is_some_and(|at| {
+            at > first.after((millis - 1) * MILLISECOND) && at <= first.after(millis * MILLISECOND)
+        })
+    };
+    assert!(about(deadline(&world), 16), "beside one under way: {:?}", deadline(&world));
+    world.now = first.after(2 * MILLISECOND);
+    world.settle(); // the first is committed
+    let due = deadline(&world);
+    assert!(about(due, 7), "alone, and blocks take (3 * 8 + 2) / 4 ms: {due:?}");
+    assert_eq!(proposals(&world), 41);
+    world.now = due.expect("a moment");
+    world.step(0, Input::Tick);
+    assert_eq!(proposals(&world), 42);
+}
+
+#[test]
+fn a_full_block_is_proposed_without_a_pause() {
+    let (mut world, hand_in) = paced();
+    hand_in(&mut world, &["a"]);
+    hand_in(&mut world, &["1", "2", "3", "4", "5", "6", "7", "8", "9"]);
+    assert_eq!(proposals(&world), 41);
+    hand_in(&mut world, &["10"]);
+    assert_eq!(proposals(&world), 43);
 }
 
 #[test]
