@@ -1,8 +1,9 @@
 //! Blocks in ranges from whoever has them.
 //!
 //! Statuses (and the bases of view-changes) say who is ahead. What is in flight is given a moment
-//! to arrive by itself; a larger gap is fetched at once. One range is asked for at a time, from one
-//! peer after the other, so a peer that only claims to be ahead costs one timeout in its turn.
+//! to arrive by itself: messages for four windows are held, and a gap of more than two is fetched at
+//! once. One range is asked for at a time, from one peer after the other, so a peer that only claims
+//! to be ahead costs one timeout in its turn.
 
 use std::sync::Arc;
 
@@ -12,6 +13,11 @@ use crate::types::{CommittedBlock, Number, Place, Time, Verified};
 
 /// Blocks asked for at once.
 const BLOCKS_AT_ONCE: u64 = 64;
+
+/// Who answers ends an answer at some size. So many bytes, and so many in a second, are as good as all blocks
+/// that were asked for.
+const MUCH: usize = 2 << 20;
+const MUCH_PER_SECOND: usize = 10 << 20;
 
 /// The range asked for.
 #[derive(Clone, Copy, Debug)]
@@ -45,7 +51,7 @@ impl Replica {
             let peer = &self.peers[place.index()];
             // Each by its own claim: one liar that is far ahead must not make this replica fetch from the
             // others what is on its way.
-            let due = late || peer.claimed.0.saturating_sub(tip.0) > self.config.window;
+            let due = late || peer.claimed.0.saturating_sub(tip.0) > self.config.window.saturating_mul(2);
             *place != self.config.me && peer.claimed > tip && !peer.down && due
         }) else {
             return;
@@ -66,7 +72,7 @@ impl Replica {
         blocks: Vec<Verified<Arc<CommittedBlock>>>,
         out: &mut Vec<Output>,
     ) {
-        let before = self.tip.number;
+        let (before, mut bytes) = (self.tip.number, 0);
         let full = blocks.len() as u64 >= BLOCKS_AT_ONCE;
         for block in blocks {
             let block = block.into_inner();
@@ -77,6 +83,7 @@ impl Replica {
             if header.number != self.tip.number.next() || header.previous_hash != Some(self.tip.hash) {
                 break;
             }
+            bytes += block.data.iter().map(bytes::Bytes::len).sum::<usize>();
             self.commit(block, out);
         }
         let progress = self.tip.number > before;
@@ -84,10 +91,12 @@ impl Replica {
             // An answer that brought nothing must not be answered by the next question at once.
             let until = if progress { Time::ZERO } else { self.now.after(self.config.status_interval) };
             self.asked = Some(Asked { until, ..asked });
-            // It gave all it was asked for: the most that is ever asked for, or what it claimed, soon. One
-            // that drips, or claims little and takes its time for that, loses its turn.
-            let soon = self.now.since(asked.at) <= self.config.status_interval / 2;
-            if self.tip.number >= asked.last && (full || soon) {
+            // It gave all it was asked for: the most that is ever asked for, or what it claimed, soon; or it
+            // gave much. One that drips, or claims little and takes its time for that, loses its turn.
+            let took = self.now.since(asked.at);
+            let soon = took <= self.config.status_interval / 2;
+            let much = bytes >= MUCH && took.as_secs_f64() * MUCH_PER_SECOND as f64 <= bytes as f64;
+            if self.tip.number >= asked.last && (full || soon) || much {
                 self.next_source = from;
             }
         }

@@ -15,6 +15,9 @@ use crate::types::{Digest, Number, Place, Time};
 /// The pause between repeated view-changes and new-views to one peer doubles this often.
 const VIEW_REPAIR_DOUBLINGS: u32 = 3;
 
+/// Who was heard of this many status intervals ago was heard of lately.
+const LATELY: u32 = 10;
+
 /// What is known of another replica.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Peer {
@@ -57,6 +60,26 @@ impl Replica {
             accepted: above(self.accepted_top),
             prepared: above(self.prepared_top),
         }
+    }
+
+    /// Whether this replica knows how far the others are, and is not far behind: f + 1 of them were heard of
+    /// lately, and no honest one is known to be more than a window ahead.
+    ///
+    /// One that is behind may hold candidates that were committed longer ago than the dedup window reaches.
+    /// Whoever it sends them to would not know them again, and they would be ordered twice.
+    pub fn is_current(&self) -> bool {
+        let others = || (0..self.config.n).filter(|place| *place != self.config.me.index());
+        let others = || others().map(|place| &self.peers[place]);
+        let lately = |peer: &Peer| {
+            let ago = self.now.since(peer.heard);
+            peer.status.is_some() && ago <= self.config.status_interval * LATELY
+        };
+        let heard = others().filter(|peer| lately(peer)).count();
+        let mut claims: Vec<Number> = others().map(|peer| peer.claimed).collect();
+        claims.sort_unstable();
+        let honest = claims.iter().rev().nth(self.quorum.faulty()).copied().unwrap_or_default();
+        heard >= self.quorum.weak().min(self.config.n - 1)
+            && honest.0 <= self.tip.number.0.saturating_add(self.config.window)
     }
 
     /// Sends the status that is due, and does what is done as often.

@@ -172,7 +172,8 @@ impl Replica {
         let limit = self.config.n as u64 * self.config.outstanding as u64;
         let stalled = self.now.since(self.last_progress) >= self.config.forward_timeout;
         let mut passed_over = None;
-        for digest in self.to_be_sent() {
+        let current = self.is_current();
+        for digest in if current { self.to_be_sent() } else { Vec::new() } {
             self.forward(&digest, out);
         }
         for digest in self.pool.heads() {
@@ -185,7 +186,7 @@ impl Replica {
             if watched && watch.forwards >= 2 && passed > limit {
                 passed_over = Some((digest, passed));
             }
-            if waited && (stalled || overdue) {
+            if waited && (stalled || overdue) && current {
                 self.forward(&digest, out);
             }
         }

@@ -10,6 +10,7 @@ use prost::Message as _;
 use super::envelope::{EnvelopeError, Parsed};
 use super::error::{Problem, WireError};
 use super::message::{digest, from_header, required, to_header, undecodable};
+use super::shape::Cursor;
 use super::{NONCE_BYTES, schema, shape};
 use crate::header::{data_hash, header_bytes};
 use crate::pbft::message::CommitVote;
@@ -146,6 +147,20 @@ pub fn encode(block: &CommittedBlock) -> Bytes {
         metadata: Some(BlockMetadata { metadata: metadata_slots(value, signatures, *last_config) }),
     };
     block.encode_to_vec().into()
+}
+
+/// The number that a serialized block begins with, without looking at the rest; `None` if it does not begin
+/// as a block does.
+pub fn number_of(bytes: &[u8]) -> Option<Number> {
+    let mut block = Cursor::new(bytes);
+    if block.tag().ok()? != (1, Cursor::LENGTH_DELIMITED) {
+        return None;
+    }
+    let mut header = Cursor::new(block.delimited().ok()?);
+    match header.tag().ok()? {
+        (1, Cursor::VARINT) => header.varint().ok().map(Number),
+        _ => Some(Number(0)),
+    }
 }
 
 /// Reads a block that [`encode`] wrote, `consenters` being the ids of its era in order of place.

@@ -299,9 +299,7 @@ impl Driver {
                 Input::BlocksDurable(number)
             }
             Event::Link { peer, up } => {
-                for candidate in self.own.link(peer, up) {
-                    self.shared.send(peer, Class::Bulk, candidate.encoding.clone());
-                }
+                self.own.link(peer, up);
                 Input::Link { peer, up }
             }
             Event::Revalidated { id, config_sequence, valid } => {
@@ -341,6 +339,13 @@ impl Driver {
             }
             for output in std::mem::take(&mut self.intake_outputs) {
                 self.intake_output(now, output);
+            }
+        }
+        if self.own.is_waiting() {
+            for (peer, candidates) in self.own.carry(self.replica.is_current()) {
+                for candidate in candidates {
+                    self.shared.send(peer, Class::Bulk, candidate.encoding.clone());
+                }
             }
         }
         *self.shared.settled() = Settled::of(&self.replica.outline());

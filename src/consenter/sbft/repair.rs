@@ -6,18 +6,19 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use rayon::prelude::*;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, watch};
 
 use super::receive::{Ration, Untold, judge, refused, rest_after};
 use super::rules::check_block;
 use super::shared::{Event, Shared, offload};
 use crate::transport::{Class, Inbox, PeerInbox};
 use crate::types::{CommittedBlock, Number, Place, Verified};
+use crate::wire::block;
 use crate::wire::repair::{self, Repair};
 use crate::wire::{MAX_BLOCKS_PER_ANSWER, VoteKeys as _};
 
 /// Bytes of blocks in one answer; one block is sent whatever its size.
-const ANSWER_BYTES: usize = 4 << 20;
+const ANSWER_BYTES: usize = 8 << 20;
 /// What one peer may read of the ledger in a second, bytes.
 const SERVED_PER_SECOND: u64 = 64 << 20;
 /// Questions of one peer that are answered in a second.
@@ -73,6 +74,8 @@ async fn peer_frames(
 ) {
     let mut questions = Ration::new(Duration::from_secs(1), QUESTIONS_PER_SECOND);
     let room = Arc::new(Semaphore::new(ROOM_KIB as usize));
+    let (wanted, newest) = watch::channel(None);
+    shared.spawn(serve_newest(shared.clone(), from, newest));
     while let Some(frame) = frames.recv().await {
         shared.reach.heard(from);
         let kib = u32::try_from(frame.len() >> 10).unwrap_or(u32::MAX).clamp(1, ROOM_KIB);
@@ -85,7 +88,7 @@ async fn peer_frames(
             }
             Ok(Repair::FetchCandidates(digests)) if questions.allow() => Event::Wanted { from, digests },
             Ok(Repair::FetchBlocks { first, last }) if questions.allow() => {
-                serve(&shared, from, first, last).await;
+                wanted.send_replace(Some((first, last)));
                 continue;
             }
             Ok(Repair::FetchCandidates(_) | Repair::FetchBlocks { .. }) => {
@@ -133,13 +136,31 @@ async fn peer_frames(
     }
 }
 
-/// The good blocks before the first bad one.
+/// Answers a peer's newest question for blocks. Those that came before it and were not answered yet are of
+/// no use to it any more: it asks again when it has what it asked for, or has got it from somebody else.
+async fn serve_newest(
+    shared: Arc<Shared>,
+    from: Place,
+    mut newest: watch::Receiver<Option<(Number, Number)>>,
+) {
+    while newest.changed().await.is_ok() {
+        let question = *newest.borrow_and_update();
+        if let Some((first, last)) = question {
+            serve(&shared, from, first, last).await;
+        }
+    }
+}
+
+/// The good blocks before the first bad one. What is committed here already is left out: it was asked from
+/// somebody else meanwhile.
 fn check_blocks(shared: &Shared, from: Place, blocks: Vec<Bytes>) -> Vec<Verified<Arc<CommittedBlock>>> {
     let ids: Vec<_> = (0..shared.members.n())
         .map(|place| shared.checker.keys().consenter_id(Place(place as u16)))
         .collect();
+    let committed = shared.settled().committed();
+    let new = |bytes: &Bytes| block::number_of(bytes).is_none_or(|number| number > committed);
     let checked: Vec<Result<_, String>> =
-        blocks.into_par_iter().map(|bytes| check_block(bytes, &ids, &shared.checker)).collect();
+        blocks.into_par_iter().filter(new).map(|bytes| check_block(bytes, &ids, &shared.checker)).collect();
     let mut good = Vec::with_capacity(checked.len());
     for verdict in checked {
         match verdict {
@@ -156,7 +177,7 @@ fn check_blocks(shared: &Shared, from: Place, blocks: Vec<Bytes>) -> Vec<Verifie
 }
 
 /// Answers a fetch of blocks with as many as fit, and takes its time for a peer that asks for a
-/// lot: the peer's other questions wait behind this one.
+/// lot: its next question waits behind this one.
 async fn serve(shared: &Arc<Shared>, from: Place, first: Number, last: Number) {
     let context = shared.clone();
     let read = tokio::task::spawn_blocking(move || {

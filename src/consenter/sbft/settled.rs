@@ -20,6 +20,11 @@ impl Settled {
         Self { committed: probe.committed, view: probe.view, prepared: probe.prepared }
     }
 
+    /// The last committed block.
+    pub fn committed(&self) -> Number {
+        self.committed
+    }
+
     /// The vote is beyond the quorum that it was for. To leave it out is as if it had been lost on
     /// the way, and saves the checking of a signature, which is much of what a small block costs.
     pub fn makes_surplus(&self, message: &Message) -> bool {

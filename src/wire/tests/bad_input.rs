@@ -123,6 +123,11 @@ fn blocks() {
         feed("block", &block::encode(&consenters.block(is_config)), decoder);
     }
     assert!(block::decode(block::encode(&consenters.block(false)), &[]).is_err(), "no consenters");
+    let block = consenters.block(false);
+    assert_eq!(block::number_of(&block::encode(&block)), Some(block.number()));
+    for bytes in [&[][..], &[0x0a], &[0x0a, 3, 8], &[0x12, 0], &[0xff; 12]] {
+        assert_eq!(block::number_of(bytes), None, "{bytes:?}");
+    }
 }
 
 #[test]

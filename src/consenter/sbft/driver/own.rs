@@ -5,7 +5,8 @@
 //! those before it are encoded. And what is sent before a link is up, or is under way when it breaks,
 //! is lost while what follows arrives: so when a link comes up, all that is outstanding goes out again
 //! on it, oldest first, and nothing does before. (The others know a candidate that they hold already by
-//! its digest.)
+//! its digest.) If anything is: what a replica that stood still holds as outstanding may have been committed
+//! so long ago that nobody would know it again. It first finds out, and the link waits.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -25,6 +26,8 @@ pub(super) struct OwnCandidates {
     outstanding: BTreeMap<u64, Arc<Candidate>>,
     /// Who has heard everything that is outstanding.
     linked: BTreeSet<Place>,
+    /// Whose link is up, and who is to hear it when this replica knows that it is not behind.
+    waiting: BTreeSet<Place>,
 }
 
 impl OwnCandidates {
@@ -53,14 +56,29 @@ impl OwnCandidates {
         self.linked.iter().copied()
     }
 
-    /// A link came up or went down; gives what to send on it now, in order.
-    pub(super) fn link(&mut self, peer: Place, up: bool) -> Vec<Arc<Candidate>> {
-        if !up {
-            self.linked.remove(&peer);
+    /// A link came up or went down.
+    pub(super) fn link(&mut self, peer: Place, up: bool) {
+        self.linked.remove(&peer);
+        self.waiting.remove(&peer);
+        if up {
+            self.waiting.insert(peer);
+        }
+    }
+
+    /// Some link waits to carry what is outstanding.
+    pub(super) fn is_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// Links on which all that is outstanding goes out now, in order: those that wait, if this replica is
+    /// `current` or nothing is outstanding.
+    pub(super) fn carry(&mut self, current: bool) -> Vec<(Place, Vec<Arc<Candidate>>)> {
+        if !current && !self.outstanding.is_empty() {
             return Vec::new();
         }
-        self.linked.insert(peer);
-        self.outstanding.values().cloned().collect()
+        let waiting = std::mem::take(&mut self.waiting);
+        self.linked.extend(&waiting);
+        waiting.into_iter().map(|peer| (peer, self.outstanding.values().cloned().collect())).collect()
     }
 
     /// The core has let go of an own candidate.
@@ -113,7 +131,8 @@ mod tests {
     #[test]
     fn a_link_that_comes_up_carries_what_is_outstanding_first_and_in_order() {
         let mut own = OwnCandidates::default();
-        assert!(own.link(Place(0), true).is_empty());
+        own.link(Place(0), true);
+        assert_eq!(own.carry(false), [(Place(0), Vec::new())], "nothing is outstanding");
         for sequence in 0..3 {
             own.cut(sequence);
             own.encoded(sequence, candidate(sequence));
@@ -121,7 +140,14 @@ mod tests {
         assert_eq!(own.linked().collect::<Vec<_>>(), [Place(0)]);
         let (first, _) = candidate(0).expect("made above");
         own.release(&first.digest);
-        assert_eq!(sequences(own.link(Place(3), true)), [1, 2]);
+        own.link(Place(3), true);
+        assert!(own.carry(false).is_empty() && own.is_waiting(), "it may be behind");
+        let carried = own.carry(true);
+        assert_eq!(carried.len(), 1);
+        for (peer, candidates) in carried {
+            assert_eq!((peer, sequences(candidates)), (Place(3), vec![1, 2]));
+        }
+        assert!(!own.is_waiting() && own.carry(true).is_empty());
         own.link(Place(0), false);
         assert_eq!(own.linked().collect::<Vec<_>>(), [Place(3)]);
     }
