@@ -21,7 +21,8 @@ pub enum OrderError {
     },
     /// No room came up in time.
     #[error(
-        "the pool is full ({limit} envelopes or {limit_bytes} bytes wait to be ordered); submit again later"
+        "the pool is full ({limit} envelopes or {limit_bytes} bytes, or fewer that have waited for long to be \
+         proposed); submit again later"
     )]
     PoolFull {
         /// Envelopes that the pool holds at most.

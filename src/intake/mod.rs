@@ -44,6 +44,10 @@ pub const EAGER_CANDIDATES: usize = 2;
 /// While a candidate waits to be proposed, a partial batch is cut at once only if all that waits has at most so
 /// many envelopes: under load candidates are large, and what comes while one waits makes the next.
 const EAGER_ENVELOPES: usize = 8;
+/// No more is taken in while a block's worth of this replica's own waits to be proposed, and the first of that
+/// has waited for so long. A primary that keeps up lets nothing wait for that long, and what waits by then keeps
+/// it busy until more comes.
+const BACKLOG_AFTER: Duration = Duration::from_millis(500);
 /// Envelopes that the pool is laid out for; a pool of more works as well.
 const POOL_EXPECTED: usize = 1 << 15;
 
@@ -180,6 +184,19 @@ impl Intake {
     /// envelopes from its clients while there is no room.
     pub fn has_room(&self) -> bool {
         self.pool.len() < self.config.pool_count && self.pool_bytes < self.config.pool_bytes
+    }
+
+    /// A block's worth of what this replica took in waits to be proposed, and the first of it for too long. The
+    /// driver stops taking envelopes from its clients then, too: to check what cannot be ordered yet takes the
+    /// processors from the ordering, so that under overload less and less would be ordered.
+    pub fn is_backlogged(&self, now: Time) -> bool {
+        let waiting = self.own.values().filter(|own| !own.proposed);
+        let (envelopes, cut) = waiting.fold((self.queue.len(), None), |(envelopes, cut), own| {
+            (envelopes + own.ids.len(), cut.or(Some(own.cut_at)))
+        });
+        let queued = self.queue.values().next().and_then(|id| self.pool.get(id)).map(|entry| entry.since);
+        envelopes >= self.config.limits.max_message_count as usize
+            && cut.into_iter().chain(queued).any(|since| now.since(since) >= BACKLOG_AFTER)
     }
 
     /// The block that holds `id`, if that is in the dedup window.

@@ -33,7 +33,9 @@ impl Replica {
     /// Asks a peer that is ahead for the next blocks, if that is called for.
     pub(super) fn try_catch_up(&mut self, out: &mut Vec<Output>) {
         let once = self.planted(Plant::CatchUpAsksOnce);
-        if self.asked.is_some_and(|asked| self.now < asked.until || once && asked.until > Time::ZERO) {
+        // What the votes on their way brought meanwhile need not be waited for.
+        let open = |asked: Asked| asked.last > self.tip.number && self.now < asked.until;
+        if self.asked.is_some_and(|asked| open(asked) || once && asked.until > Time::ZERO) {
             return;
         }
         self.asked = None;
@@ -51,7 +53,7 @@ impl Replica {
             let peer = &self.peers[place.index()];
             // Each by its own claim: one liar that is far ahead must not make this replica fetch from the
             // others what is on its way.
-            let due = late || peer.claimed.0.saturating_sub(tip.0) > self.config.window.saturating_mul(2);
+            let due = late || self.is_behind(peer.claimed);
             *place != self.config.me && peer.claimed > tip && !peer.down && due
         }) else {
             return;
@@ -63,6 +65,11 @@ impl Replica {
         let until = self.now.after(self.config.status_interval * 4);
         self.asked = Some(Asked { peer, last, at: self.now, until });
         out.push(Output::FetchBlocks { from: peer, first: tip.next(), last });
+    }
+
+    /// This block is further ahead than what is on its way by itself.
+    pub(super) fn is_behind(&self, claimed: Number) -> bool {
+        claimed.0.saturating_sub(self.tip.number.0) > self.config.window.saturating_mul(2)
     }
 
     /// Blocks whose own certificates were checked. They must extend the chain, one after the other.

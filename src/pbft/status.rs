@@ -62,24 +62,21 @@ impl Replica {
         }
     }
 
-    /// Whether this replica knows how far the others are, and is not far behind: f + 1 of them were heard of
-    /// lately, and no honest one is known to be more than a window ahead.
+    /// Whether this replica knows how far the others are, and is not behind: f + 1 of them were heard of lately,
+    /// and no honest one is known to have what this one would fetch at once.
     ///
     /// One that is behind may hold candidates that were committed longer ago than the dedup window reaches.
     /// Whoever it sends them to would not know them again, and they would be ordered twice.
     pub fn is_current(&self) -> bool {
-        let others = || (0..self.config.n).filter(|place| *place != self.config.me.index());
-        let others = || others().map(|place| &self.peers[place]);
-        let lately = |peer: &Peer| {
-            let ago = self.now.since(peer.heard);
-            peer.status.is_some() && ago <= self.config.status_interval * LATELY
-        };
-        let heard = others().filter(|peer| lately(peer)).count();
+        let me = self.config.me.index();
+        let others = || self.peers.iter().enumerate().filter(|(place, _)| *place != me).map(|(_, peer)| peer);
+        let since = self.config.status_interval * LATELY;
+        let heard =
+            others().filter(|peer| peer.status.is_some() && self.now.since(peer.heard) <= since).count();
         let mut claims: Vec<Number> = others().map(|peer| peer.claimed).collect();
         claims.sort_unstable();
         let honest = claims.iter().rev().nth(self.quorum.faulty()).copied().unwrap_or_default();
-        heard >= self.quorum.weak().min(self.config.n - 1)
-            && honest.0 <= self.tip.number.0.saturating_add(self.config.window)
+        heard >= self.quorum.weak().min(self.config.n - 1) && !self.is_behind(honest)
     }
 
     /// Sends the status that is due, and does what is done as often.

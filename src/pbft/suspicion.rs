@@ -145,7 +145,8 @@ impl Replica {
             return;
         }
         let heads = self.pool.heads();
-        let mut sent = self.accepted_top > self.tip.number;
+        // One that hears of too few others, or may be behind, has nobody to send it to.
+        let mut sent = self.accepted_top > self.tip.number || !self.is_current();
         // It is sent what waits after the forward timeout, and at the next status: so of the complain
         // timeout there may be less than half left then.
         let patience = self.complain_timeout() / 4;
@@ -172,8 +173,7 @@ impl Replica {
         let limit = self.config.n as u64 * self.config.outstanding as u64;
         let stalled = self.now.since(self.last_progress) >= self.config.forward_timeout;
         let mut passed_over = None;
-        let current = self.is_current();
-        for digest in if current { self.to_be_sent() } else { Vec::new() } {
+        for digest in self.to_be_sent() {
             self.forward(&digest, out);
         }
         for digest in self.pool.heads() {
@@ -186,7 +186,7 @@ impl Replica {
             if watched && watch.forwards >= 2 && passed > limit {
                 passed_over = Some((digest, passed));
             }
-            if waited && (stalled || overdue) && current {
+            if waited && (stalled || overdue) {
                 self.forward(&digest, out);
             }
         }
@@ -202,8 +202,12 @@ impl Replica {
     /// Sends a waiting candidate to the primary. A replica that is in no active view, and so may be
     /// behind or ahead of the others, sends it to the primaries that the others follow too. One that
     /// is, or whose complaint nobody shares, sends it to everyone now and then: if the primary censors
-    /// it, others must hold it to complain as well.
+    /// it, others must hold it to complain as well. One that may be behind sends nothing: see
+    /// [`Self::is_current`].
     fn forward(&mut self, digest: &Digest, out: &mut Vec<Output>) {
+        if !self.is_current() {
+            return;
+        }
         let (view, ordered, me, n, now) = (self.view, self.ordered, self.config.me, self.config.n, self.now);
         let (votes, leaving) = (self.votes(), self.phase == Phase::Leaving);
         let no_quorum_left = self.change_deadline.is_none();

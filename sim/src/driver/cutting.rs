@@ -26,6 +26,7 @@ impl World {
         let state = &mut self.bodies[body];
         let now = state.local(self.now);
         while state.intake.has_room()
+            && !state.intake.is_backlogged(now)
             && let Some((index, envelope)) = state.stalled.pop_front()
         {
             let id = envelope.id;

@@ -246,7 +246,7 @@ impl Driver {
     }
 
     fn takes_orders(&self) -> bool {
-        self.stalled.is_empty() && self.intake.has_room()
+        self.stalled.is_empty() && self.intake.has_room() && !self.intake.is_backlogged(self.shared.now())
     }
 
     fn tick(&mut self, now: Time) {

@@ -70,6 +70,31 @@ fn a_source_that_gives_much_of_what_was_asked_for_is_asked_again() {
     assert_eq!(asks_after(Duration::from_millis(20), 400_000, 4), Some(Place(1)), "little");
 }
 
+/// What this replica does not fetch at once, because it is on its way, does not keep it from passing on.
+#[test]
+fn a_replica_is_current_up_to_where_it_would_fetch_and_no_further() {
+    let (mut replica, mut outputs) = recovered(config(4, 3), Vec::new());
+    let claims = |from: u16, committed: u64| {
+        let committed = Number(committed);
+        message(from, Message::Status(Status { active: true, committed, ..Status::default() }))
+    };
+    assert!(!replica.is_current(), "it has heard of nobody");
+    let window = config(4, 3).window;
+    for (step, (claim, current)) in [(2 * window, true), (2 * window + 1, false)].into_iter().enumerate() {
+        let now = Time::ZERO.after(Duration::from_millis(step as u64));
+        outputs.clear();
+        for from in 0..2 {
+            replica.step(now, claims(from, claim), &mut outputs);
+        }
+        let fetches = outputs.iter().any(|output| matches!(output, Output::FetchBlocks { .. }));
+        assert_eq!((replica.is_current(), fetches), (current, !current), "two others have {claim} blocks");
+    }
+    replica.step(Time::ZERO.after(Duration::from_millis(2)), claims(1, 0), &mut outputs);
+    assert!(replica.is_current(), "one alone may lie");
+    replica.step(Time::ZERO.after(Duration::from_secs(9)), Input::Tick, &mut outputs);
+    assert!(!replica.is_current(), "that was long ago");
+}
+
 /// Found under ten minutes of load: a replica that was a minute behind kept passing its candidates on to the
 /// primary, which had forgotten that they were committed, so 777 envelopes were ordered twice.
 #[test]
