@@ -18,9 +18,9 @@ use network::{LIMIT, Network, eventually};
 use sbft::consenter::{Health, OrderError, RoleStatus};
 use sbft::genesis::OptionsSpec;
 use sbft::transport::Class;
-use sbft::types::{ConsenterId, Place, RequestId};
-use sbft::wire::candidate;
+use sbft::types::{ConsenterId, Number, Place, RequestId};
 use sbft::wire::repair::{self, Repair};
+use sbft::wire::{block, candidate};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn four_replicas_order_what_each_of_them_accepts_into_one_chain() {
@@ -298,6 +298,38 @@ async fn a_full_pool_makes_clients_wait_and_then_says_so_and_takes_more_once_it_
     network.stop_all().await;
 }
 
+/// What is handed over faster than it is proposed waits outside the pool: under overload the processors are for
+/// the ordering.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_replica_whose_envelopes_wait_long_to_be_proposed_takes_no_more_until_they_are() {
+    let rules = OptionsSpec { window: 1, ..network::patient() };
+    let mut network = Network::create_with(4, &["first"], rules).await;
+    network.start(1).await;
+    network.start(2).await;
+    let chain = network.chain(1);
+    // Two of four commit nothing: one block is proposed, and nothing after it.
+    let (mut ids, mut refused) = (Vec::new(), None);
+    while refused.is_none() {
+        assert!(ids.len() < 20_000, "the pool has room for 100,000");
+        let envelope = network.envelope(100).await;
+        match tokio::time::timeout(LIMIT, chain.order(envelope.clone(), 0)).await.expect("not for ever") {
+            Ok(_) => ids.push(envelope.id),
+            Err(error) => {
+                assert!(matches!(error, OrderError::PoolFull { .. }), "{error}");
+                refused = Some(envelope);
+            }
+        }
+    }
+    assert!(ids.len() >= 500, "less than a block waits: {}", ids.len());
+    network.start(3).await;
+    network.start(4).await;
+    let refused = refused.expect("the last one");
+    ids.extend(network::committed(vec![(refused.id, network.order(1, refused).await)]).await);
+    network.agree_on(&ids).await;
+    drop(chain);
+    network.stop_all().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn of_envelopes_ordered_together_none_is_taken_after_one_that_is_not() {
     let rules = OptionsSpec { request_pool_size: 3, ..network::patient() };
@@ -363,6 +395,40 @@ async fn a_replica_whose_log_fails_stops_with_the_reason_and_the_others_go_on() 
     network.stop(4).await;
     network.start(4).await;
     network.agree_on(&ids).await;
+    network.stop_all().await;
+}
+
+/// Found with a replica that was throttled under load: its peers went on answering, megabytes each, what it had
+/// asked for and given up long ago, so that its next question waited behind all of them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn of_many_questions_for_blocks_the_newest_is_answered_and_those_it_overtook_are_not() {
+    let mut network = Network::create(4).await;
+    for id in 1..=3 {
+        network.start(id).await;
+    }
+    for _ in 0..3 {
+        network::committed(vec![network.submit(1, 1 << 20).await]).await;
+    }
+    let (transport, mut link) = network.impostor(4).await;
+    let ask = |number: u64| {
+        let number = Number(number);
+        link.send(1, Class::Repair, repair::encode(&Repair::FetchBlocks { first: number, last: number }));
+    };
+    let questions: Vec<u64> = [1, 2].repeat(20).into_iter().chain([3]).collect();
+    questions.iter().copied().for_each(ask);
+    let mut answers = Vec::new();
+    while answers.last() != Some(&Number(3)) {
+        let (from, frame) =
+            tokio::time::timeout(LIMIT, link.repair.recv()).await.expect("an answer").expect("it is open");
+        if let Ok(Repair::Blocks(blocks)) = repair::decode(frame)
+            && from == 1
+        {
+            answers.push(block::number_of(&blocks[0]).expect("a block"));
+        }
+    }
+    assert!(answers.len() <= questions.len() / 2, "of {} questions: {answers:?}", questions.len());
+    drop(link);
+    transport.close().await;
     network.stop_all().await;
 }
 
