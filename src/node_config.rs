@@ -252,8 +252,8 @@ pub struct StorageConfig {
     /// costs disk space and a longer restart. Default 64 MiB.
     pub compact_bytes: u64,
     /// Bytes of accepted envelopes that wait to be ordered, at most; beyond it clients wait, and
-    /// then are answered SERVICE_UNAVAILABLE. Raising it takes that much more memory under
-    /// overload, and makes clients wait longer before they are told. Default 256 MiB.
+    /// then are answered SERVICE_UNAVAILABLE (where the primary does not keep up, clients wait before it is
+    /// reached). Raising it takes that much more memory. Default 256 MiB.
     pub pool_bytes: u64,
 }
 

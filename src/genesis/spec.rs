@@ -116,7 +116,8 @@ impl Default for BatchSpec {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct OptionsSpec {
-    /// Envelopes that may wait at one replica. Default 100000.
+    /// Envelopes that may wait at one replica; no more are taken before that, if they wait long to be proposed.
+    /// Default 100000.
     pub request_pool_size: u64,
     /// A candidate that waits longer is sent to the primary. Default 200 ms.
     #[serde(with = "go_text")]
