@@ -34,20 +34,18 @@ use crate::dedup_window::BlockIds;
 use crate::id_map::IdMap;
 use crate::plant::Plant;
 use crate::types::{Candidate, CommittedBlock, Digest, Number, RequestId, Time};
-use block_cutter::BlockCutter;
+use block_cutter::{BlockCutter, CutLimits};
 use known::{Committed, Seen};
 use turns::Turns;
 pub use values::{Batch, Envelope, IntakeConfig, IntakeInput, IntakeOutput, IntakeProbe};
 
 /// What a replica sets [`IntakeConfig::eager`] to.
 pub const EAGER_CANDIDATES: usize = 2;
+/// What a replica sets [`IntakeConfig::backlog_after`] to, in forward timeouts.
+pub const BACKLOG_AFTER: u32 = 3;
 /// While a candidate waits to be proposed, a partial batch is cut at once only if all that waits has at most so
 /// many envelopes: under load candidates are large, and what comes while one waits makes the next.
 const EAGER_ENVELOPES: usize = 8;
-/// No more is taken in while a block's worth of this replica's own waits to be proposed, and the first of that
-/// has waited for so long. A primary that keeps up lets nothing wait for that long, and what waits by then keeps
-/// it busy until more comes.
-const BACKLOG_AFTER: Duration = Duration::from_millis(500);
 /// Envelopes that the pool is laid out for; a pool of more works as well.
 const POOL_EXPECTED: usize = 1 << 15;
 
@@ -83,6 +81,7 @@ struct Entry {
 #[derive(Clone, Debug)]
 struct OwnCandidate {
     ids: Vec<RequestId>,
+    bytes: u64,
     cut_at: Time,
     /// A proposal has it, or had it in a view that ended.
     proposed: bool,
@@ -91,15 +90,18 @@ struct OwnCandidate {
 /// One replica's intake.
 ///
 /// Invariants: every id in `queue` and `pausing` is in the pool with that stage; `pool_bytes` is
-/// the sum over the pool; an id of the pool is not committed; at most `outstanding` candidates
+/// the sum over the pool and `queued_bytes` that over the queue; an id of the pool is not committed; at most `outstanding` candidates
 /// are in `own`.
 #[derive(Clone, Debug)]
 pub struct Intake {
     config: IntakeConfig,
+    now: Time,
     pool: IdMap<Entry>,
     pool_bytes: u64,
     arrivals: u64,
-    queue: BTreeMap<u64, RequestId>,
+    /// By arrival, and since when each is here.
+    queue: BTreeMap<u64, (RequestId, Time)>,
+    queued_bytes: u64,
     pausing: BTreeMap<(Time, u64), RequestId>,
     cutter: BlockCutter<(RequestId, u64)>,
     tokens: u64,
@@ -129,6 +131,8 @@ impl Intake {
             pool_bytes: 0,
             arrivals: 0,
             queue: BTreeMap::new(),
+            queued_bytes: 0,
+            now: Time::ZERO,
             pausing: BTreeMap::new(),
             cutter: BlockCutter::new(),
             tokens: 0,
@@ -144,6 +148,7 @@ impl Intake {
 
     /// Takes one input; appends what the driver must do.
     pub fn step(&mut self, now: Time, input: IntakeInput, outputs: &mut Vec<IntakeOutput>) {
+        self.now = now;
         match input {
             IntakeInput::Envelopes(envelopes) => {
                 for envelope in envelopes {
@@ -190,13 +195,16 @@ impl Intake {
     /// driver stops taking envelopes from its clients then, too: to check what cannot be ordered yet takes the
     /// processors from the ordering, so that under overload less and less would be ordered.
     pub fn is_backlogged(&self, now: Time) -> bool {
-        let waiting = self.own.values().filter(|own| !own.proposed);
-        let (envelopes, cut) = waiting.fold((self.queue.len(), None), |(envelopes, cut), own| {
-            (envelopes + own.ids.len(), cut.or(Some(own.cut_at)))
-        });
-        let queued = self.queue.values().next().and_then(|id| self.pool.get(id)).map(|entry| entry.since);
-        envelopes >= self.config.limits.max_message_count as usize
-            && cut.into_iter().chain(queued).any(|since| now.since(since) >= BACKLOG_AFTER)
+        let queued = self.queue.values().next().map(|(_, since)| *since);
+        let (mut envelopes, mut bytes, mut first) = (self.queue.len(), self.queued_bytes, queued);
+        for own in self.own.values().filter(|own| !own.proposed) {
+            envelopes += own.ids.len();
+            bytes += own.bytes;
+            first = first.into_iter().chain([own.cut_at]).min();
+        }
+        let CutLimits { max_message_count, preferred_max_bytes } = self.config.limits;
+        let much = envelopes >= max_message_count as usize || bytes >= u64::from(preferred_max_bytes);
+        much && first.is_some_and(|first| now.since(first) >= self.config.backlog_after)
     }
 
     /// The block that holds `id`, if that is in the dedup window.
@@ -279,7 +287,9 @@ impl Intake {
         let Some(entry) = self.pool.get_mut(id) else { return };
         match entry.stage {
             Stage::Queued => {
-                self.queue.remove(&entry.arrival);
+                if self.queue.remove(&entry.arrival).is_some() {
+                    self.queued_bytes -= u64::from(entry.envelope.size);
+                }
             }
             Stage::Pausing(until) => {
                 self.pausing.remove(&(until, entry.arrival));
@@ -289,7 +299,8 @@ impl Intake {
         entry.stage = stage;
         match stage {
             Stage::Queued => {
-                self.queue.insert(entry.arrival, *id);
+                self.queue.insert(entry.arrival, (*id, self.now));
+                self.queued_bytes += u64::from(entry.envelope.size);
             }
             Stage::Pausing(until) => {
                 self.pausing.insert((until, entry.arrival), *id);
@@ -427,7 +438,7 @@ impl Intake {
             if !self.ready.is_empty() || self.own.len() >= self.config.outstanding {
                 return; // no room for another candidate: the rest keeps its place in the queue
             }
-            let Some((_, &id)) = self.queue.first_key_value() else { break };
+            let Some((_, &(id, _))) = self.queue.first_key_value() else { break };
             self.feed(now, id);
         }
         // Eager cut: nothing or little of ours waits to be proposed, so a partial batch need not wait either.
@@ -493,7 +504,8 @@ impl Intake {
                 continue;
             }
             self.sequence += 1;
-            let own = OwnCandidate { ids: cut.ids.clone(), cut_at: now, proposed: false };
+            let bytes = cut.sizes.iter().map(|size| u64::from(*size)).sum();
+            let own = OwnCandidate { ids: cut.ids.clone(), bytes, cut_at: now, proposed: false };
             self.own.insert(sequence, own);
             outputs.push(IntakeOutput::Cut(cut));
         }

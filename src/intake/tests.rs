@@ -24,6 +24,7 @@ fn config() -> IntakeConfig {
         batch_timeout: Duration::from_secs(2),
         outstanding: 2,
         eager: 1,
+        backlog_after: Duration::from_millis(500),
         pool_count: 10,
         pool_bytes: 1000,
         dedup: DedupRule { blocks: 5, envelopes: 0 },
@@ -381,6 +382,19 @@ fn what_has_waited_for_long_to_be_proposed_stops_the_taking_in() {
     story.step(block(1, &[99]), &[done(99, 1, 10)]);
     story.step(Released(digest(0)), &[Cut(batch(2, &[4, 5, 6]))]);
     assert_eq!([499, 500].map(|millis| backlogged(&story, millis)), [false, true], "cut, not proposed");
+}
+
+#[test]
+fn a_few_large_envelopes_that_wait_for_long_stop_the_taking_in_too() {
+    let limits = CutLimits { max_message_count: 9, ..config().limits };
+    let mut story = Story::new(IntakeConfig { limits, outstanding: 1, ..config() });
+    let later = Time::ZERO.after(Duration::from_millis(500));
+    story.busy().step(Envelopes(vec![sized(1, 80)]), &[Accepted(id(1))]);
+    assert!(!story.intake.is_backlogged(later), "90 of 100 bytes");
+    story.step(Envelopes(vec![sized(2, 10)]), &[Accepted(id(2))]);
+    assert!(story.intake.is_backlogged(later));
+    story.step(IntakeInput::Proposed(digest(0)), &[]);
+    assert!(!story.intake.is_backlogged(later), "10 of them are proposed");
 }
 
 #[test]

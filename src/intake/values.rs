@@ -26,6 +26,10 @@ pub struct IntakeConfig {
     /// While fewer own candidates than this wait to be proposed, and those are small, a partial batch is cut at
     /// once. With one, only when none waits. More is less latency and more, smaller blocks.
     pub eager: usize,
+    /// No more is taken in while a block's worth of this replica's own waits to be proposed and the first of that
+    /// has waited for so long. A primary that keeps up lets nothing wait for that long, and what waits by then
+    /// keeps it busy until more comes.
+    pub backlog_after: Duration,
     /// Envelopes in the pool at most, from accepted to committed.
     pub pool_count: usize,
     /// Once the pool has this many bytes (payload plus signature) no envelope is taken; so it

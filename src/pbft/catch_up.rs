@@ -3,7 +3,7 @@
 //! Statuses (and the bases of view-changes) say who is ahead. What is in flight is given a moment
 //! to arrive by itself: messages for four windows are held, and a gap of more than two is fetched at
 //! once. One range is asked for at a time, from one peer after the other, so a peer that only claims
-//! to be ahead costs one timeout in its turn.
+//! to be ahead costs one timeout in its turn; a range that came by itself meanwhile is not waited for.
 
 use std::sync::Arc;
 

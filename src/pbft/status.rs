@@ -5,7 +5,9 @@
 //! every answer is limited in rate, so nothing can amplify.
 
 use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::message::{Message, PrePrepare, Prepare, PrepareVote, Status};
 use super::{Output, Phase, Replica, Role};
@@ -15,8 +17,10 @@ use crate::types::{Digest, Number, Place, Time};
 /// The pause between repeated view-changes and new-views to one peer doubles this often.
 const VIEW_REPAIR_DOUBLINGS: u32 = 3;
 
-/// Who was heard of this many status intervals ago was heard of lately.
-const LATELY: u32 = 10;
+/// Who was heard of two status intervals ago was heard of lately; or ten, if those are less than a second.
+/// More is ordered in a few seconds than the dedup window may hold.
+const LATELY: RangeInclusive<u32> = 2..=10;
+const LATELY_AT_MOST: Duration = Duration::from_secs(1);
 
 /// What is known of another replica.
 #[derive(Clone, Debug, Default)]
@@ -68,15 +72,25 @@ impl Replica {
     /// One that is behind may hold candidates that were committed longer ago than the dedup window reaches.
     /// Whoever it sends them to would not know them again, and they would be ordered twice.
     pub fn is_current(&self) -> bool {
-        let me = self.config.me.index();
-        let others = || self.peers.iter().enumerate().filter(|(place, _)| *place != me).map(|(_, peer)| peer);
-        let since = self.config.status_interval * LATELY;
-        let heard =
-            others().filter(|peer| peer.status.is_some() && self.now.since(peer.heard) <= since).count();
-        let mut claims: Vec<Number> = others().map(|peer| peer.claimed).collect();
+        let interval = self.config.status_interval;
+        let lately = (interval * *LATELY.end()).min(LATELY_AT_MOST).max(interval * *LATELY.start());
+        let heard = self
+            .others()
+            .filter(|peer| peer.status.is_some() && self.now.since(peer.heard) <= lately)
+            .count();
+        heard >= self.quorum.weak().min(self.config.n - 1) && !self.lags()
+    }
+
+    /// Some honest replica says that it has what this one would fetch at once.
+    pub(super) fn lags(&self) -> bool {
+        let mut claims: Vec<Number> = self.others().map(|peer| peer.claimed).collect();
         claims.sort_unstable();
-        let honest = claims.iter().rev().nth(self.quorum.faulty()).copied().unwrap_or_default();
-        heard >= self.quorum.weak().min(self.config.n - 1) && !self.is_behind(honest)
+        claims.iter().rev().nth(self.quorum.faulty()).is_some_and(|claimed| self.is_behind(*claimed))
+    }
+
+    fn others(&self) -> impl Iterator<Item = &Peer> {
+        let me = self.config.me.index();
+        self.peers.iter().enumerate().filter(move |(place, _)| *place != me).map(|(_, peer)| peer)
     }
 
     /// Sends the status that is due, and does what is done as often.

@@ -144,8 +144,12 @@ impl Replica {
         if self.complaint_due().is_none_or(|due| due > self.now) {
             return;
         }
+        if self.lags() {
+            self.complaint_put_off = self.now; // blocks are committed, and it is not the primary that keeps them from it
+            return;
+        }
         let heads = self.pool.heads();
-        // One that hears of too few others, or may be behind, has nobody to send it to.
+        // One that hears of too few others has nobody to send it to.
         let mut sent = self.accepted_top > self.tip.number || !self.is_current();
         // It is sent what waits after the forward timeout, and at the next status: so of the complain
         // timeout there may be less than half left then.
@@ -283,7 +287,8 @@ impl Replica {
     pub(super) fn vouch_for(&self, from: Place, candidate: &Arc<Candidate>, out: &mut Vec<Output>) {
         let (origin, primary) = (candidate.origin, self.primary());
         let wanted = from == origin && origin != self.config.me && primary != self.config.me;
-        if wanted && self.phase == Phase::Active && self.delays[origin.index()].forwarded {
+        let late = self.phase == Phase::Active && self.delays[origin.index()].forwarded;
+        if wanted && late && self.is_current() {
             out.push(Output::SendCandidate(primary, Arc::clone(candidate)));
         }
     }

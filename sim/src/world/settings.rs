@@ -5,7 +5,7 @@ use std::time::Duration;
 use sbft::dedup_window::DedupRule;
 use sbft::header::sha256;
 use sbft::intake::block_cutter::CutLimits;
-use sbft::intake::{EAGER_CANDIDATES, IntakeConfig};
+use sbft::intake::{BACKLOG_AFTER, EAGER_CANDIDATES, IntakeConfig};
 use sbft::pbft::message::Domain;
 use sbft::pbft::{Config, Role};
 use sbft::plant::Plants;
@@ -114,6 +114,7 @@ pub(crate) fn intake_config(settings: &Settings, me: Place) -> IntakeConfig {
         batch_timeout: settings.batch_timeout,
         outstanding: config.outstanding,
         eager: EAGER_CANDIDATES,
+        backlog_after: config.forward_timeout * BACKLOG_AFTER,
         pool_count: settings.pool,
         pool_bytes: 256 << 20,
         dedup: config.dedup,

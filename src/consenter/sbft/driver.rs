@@ -341,13 +341,7 @@ impl Driver {
                 self.intake_output(now, output);
             }
         }
-        if self.own.is_waiting() {
-            for (peer, candidates) in self.own.carry(self.replica.is_current()) {
-                for candidate in candidates {
-                    self.shared.send(peer, Class::Bulk, candidate.encoding.clone());
-                }
-            }
-        }
+        self.carry();
         *self.shared.settled() = Settled::of(&self.replica.outline());
         self.flush().await
     }

@@ -13,7 +13,7 @@ use crate::channel_config::{ChannelConfig, Options};
 use crate::dedup_window::DedupRule;
 use crate::disk::RealDisk;
 use crate::intake::block_cutter::CutLimits;
-use crate::intake::{EAGER_CANDIDATES, IntakeConfig};
+use crate::intake::{BACKLOG_AFTER, EAGER_CANDIDATES, IntakeConfig};
 use crate::pbft::message::Domain;
 use crate::pbft::{ChainTip, Config, Record, Role};
 use crate::plant::Plants;
@@ -168,6 +168,7 @@ fn intake_config(config: &ChannelConfig, rules: &Options, me: Place, pool_bytes:
         batch_timeout: config.batch_timeout,
         outstanding: rules.outstanding,
         eager: EAGER_CANDIDATES,
+        backlog_after: rules.forward_timeout * BACKLOG_AFTER,
         pool_count: rules.request_pool_size,
         pool_bytes,
         dedup: rules.dedup,

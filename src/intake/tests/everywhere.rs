@@ -42,6 +42,7 @@ impl Network {
                 n,
                 me: Place(me as u16),
                 limits,
+                backlog_after: Duration::from_millis(500),
                 pool_count: 100_000,
                 pool_bytes: 1 << 30,
                 outstanding: 16,

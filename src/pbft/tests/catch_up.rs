@@ -95,6 +95,26 @@ fn a_replica_is_current_up_to_where_it_would_fetch_and_no_further() {
     assert!(!replica.is_current(), "that was long ago");
 }
 
+/// A replica that lags has nobody but itself to blame, and what waits there may be committed: with one liar its
+/// complaint would be enough for the others to join.
+#[test]
+fn a_replica_that_lags_does_not_complain_and_one_that_does_not_lag_does() {
+    let window = config(4, 3).window;
+    for (claim, complains) in [(2 * window + 1, false), (2 * window, true)] {
+        let (mut replica, mut outputs) = recovered(config(4, 3), Vec::new());
+        replica.step(Time::ZERO, given(3, &candidate(3, 0, &["own"])), &mut outputs);
+        for step in 0..30 {
+            let now = Time::ZERO.after(Duration::from_millis(step * 100));
+            for from in 0..2 {
+                let status = Status { active: true, committed: Number(claim), ..Status::default() };
+                replica.step(now, message(from, Message::Status(status)), &mut outputs);
+            }
+            replica.step(now, Input::Tick, &mut outputs);
+        }
+        assert_eq!(replica.probe().complains, complains, "two others have {claim} blocks");
+    }
+}
+
 /// Found under ten minutes of load: a replica that was a minute behind kept passing its candidates on to the
 /// primary, which had forgotten that they were committed, so 777 envelopes were ordered twice.
 #[test]

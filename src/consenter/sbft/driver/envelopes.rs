@@ -140,14 +140,24 @@ impl Driver {
         });
     }
 
+    /// Sends own candidates on the links that they have not gone out on, if this replica is not behind.
+    pub(super) fn carry(&mut self) {
+        if !self.own.is_waiting() || !self.replica.is_current() {
+            return;
+        }
+        for (peer, candidates) in self.own.carry() {
+            for candidate in candidates {
+                self.shared.send(peer, Class::Bulk, candidate.encoding.clone());
+            }
+        }
+    }
+
     /// Gives the candidates of this replica whose turn it is to the core, and sends them to all others.
     pub(super) fn encoded(&mut self, now: Time, sequence: u64, encoded: Encoded) {
         for (candidate, config_sequence) in self.own.encoded(sequence, encoded) {
             let input = IntakeInput::Own { sequence: candidate.sequence, digest: candidate.digest };
             self.intake.step(now, input, &mut self.intake_outputs);
-            for peer in self.own.linked() {
-                self.shared.send(peer, Class::Bulk, candidate.encoding.clone());
-            }
+            self.carry();
             phases::of_candidate(candidate.origin, candidate.sequence, &candidate.ids);
             let candidate = vouch_known(candidate, config_sequence);
             let input = Input::Candidate { from: self.shared.members.me, candidate, config_sequence };

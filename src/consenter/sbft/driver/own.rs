@@ -5,10 +5,10 @@
 //! those before it are encoded. And what is sent before a link is up, or is under way when it breaks,
 //! is lost while what follows arrives: so when a link comes up, all that is outstanding goes out again
 //! on it, oldest first, and nothing does before. (The others know a candidate that they hold already by
-//! its digest.) If anything is: what a replica that stood still holds as outstanding may have been committed
-//! so long ago that nobody would know it again. It first finds out, and the link waits.
+//! its digest.) If anything is: what a replica that stood still holds may have been committed so long ago
+//! that nobody would know it again. It first finds out, and what is to go out waits.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use crate::types::{Candidate, Digest, Place};
@@ -24,10 +24,10 @@ pub(super) struct OwnCandidates {
     encoding: VecDeque<(u64, Option<Encoded>)>,
     /// By sequence; as many as the intake cuts at once, so few.
     outstanding: BTreeMap<u64, Arc<Candidate>>,
-    /// Who has heard everything that is outstanding.
-    linked: BTreeSet<Place>,
-    /// Whose link is up, and who is to hear it when this replica knows that it is not behind.
-    waiting: BTreeSet<Place>,
+    /// Whose link is up, and the first sequence that has not gone out on it.
+    links: BTreeMap<Place, u64>,
+    /// What comes after all that was encoded.
+    next: u64,
 }
 
 impl OwnCandidates {
@@ -44,6 +44,7 @@ impl OwnCandidates {
         let mut next = Vec::new();
         while self.encoding.front().is_some_and(|(_, encoded)| encoded.is_some()) {
             if let Some((sequence, Some(Some((candidate, config_sequence))))) = self.encoding.pop_front() {
+                self.next = sequence + 1;
                 self.outstanding.insert(sequence, candidate.clone());
                 next.push((candidate, config_sequence));
             }
@@ -51,34 +52,31 @@ impl OwnCandidates {
         next
     }
 
-    /// Whom to send a new candidate to; the others get it when their link comes up.
-    pub(super) fn linked(&self) -> impl Iterator<Item = Place> + '_ {
-        self.linked.iter().copied()
-    }
-
     /// A link came up or went down.
     pub(super) fn link(&mut self, peer: Place, up: bool) {
-        self.linked.remove(&peer);
-        self.waiting.remove(&peer);
+        self.links.remove(&peer);
         if up {
-            self.waiting.insert(peer);
+            self.links.insert(peer, 0);
         }
     }
 
-    /// Some link waits to carry what is outstanding.
+    /// Something is outstanding that has not gone out on some link.
     pub(super) fn is_waiting(&self) -> bool {
-        !self.waiting.is_empty()
+        let last = self.outstanding.keys().next_back();
+        last.is_some_and(|last| self.links.values().any(|next| next <= last))
     }
 
-    /// Links on which all that is outstanding goes out now, in order: those that wait, if this replica is
-    /// `current` or nothing is outstanding.
-    pub(super) fn carry(&mut self, current: bool) -> Vec<(Place, Vec<Arc<Candidate>>)> {
-        if !current && !self.outstanding.is_empty() {
-            return Vec::new();
+    /// What goes out now on each link, in order. Only to be asked for if this replica is current.
+    pub(super) fn carry(&mut self) -> Vec<(Place, Vec<Arc<Candidate>>)> {
+        let mut all = Vec::new();
+        for (peer, next) in &mut self.links {
+            let candidates: Vec<_> = self.outstanding.range(*next..).map(|(_, it)| it.clone()).collect();
+            *next = self.next;
+            if !candidates.is_empty() {
+                all.push((*peer, candidates));
+            }
         }
-        let waiting = std::mem::take(&mut self.waiting);
-        self.linked.extend(&waiting);
-        waiting.into_iter().map(|peer| (peer, self.outstanding.values().cloned().collect())).collect()
+        all
     }
 
     /// The core has let go of an own candidate.
@@ -128,27 +126,32 @@ mod tests {
         assert_eq!(ready(own.encoded(2, None)), [3], "what can be no candidate holds nobody up");
     }
 
+    fn carried(own: &mut OwnCandidates) -> Vec<(Place, Vec<u64>)> {
+        own.carry().into_iter().map(|(peer, candidates)| (peer, sequences(candidates))).collect()
+    }
+
     #[test]
     fn a_link_that_comes_up_carries_what_is_outstanding_first_and_in_order() {
         let mut own = OwnCandidates::default();
         own.link(Place(0), true);
-        assert_eq!(own.carry(false), [(Place(0), Vec::new())], "nothing is outstanding");
-        for sequence in 0..3 {
+        assert!(!own.is_waiting() && own.carry().is_empty(), "nothing is outstanding");
+        let cut = |own: &mut OwnCandidates, sequence| {
             own.cut(sequence);
             own.encoded(sequence, candidate(sequence));
-        }
-        assert_eq!(own.linked().collect::<Vec<_>>(), [Place(0)]);
+        };
+        cut(&mut own, 0);
+        assert!(own.is_waiting());
+        assert_eq!(carried(&mut own), [(Place(0), vec![0])]);
+        assert!(!own.is_waiting() && own.carry().is_empty(), "it has gone out");
+        cut(&mut own, 1);
+        cut(&mut own, 2);
         let (first, _) = candidate(0).expect("made above");
         own.release(&first.digest);
         own.link(Place(3), true);
-        assert!(own.carry(false).is_empty() && own.is_waiting(), "it may be behind");
-        let carried = own.carry(true);
-        assert_eq!(carried.len(), 1);
-        for (peer, candidates) in carried {
-            assert_eq!((peer, sequences(candidates)), (Place(3), vec![1, 2]));
-        }
-        assert!(!own.is_waiting() && own.carry(true).is_empty());
+        assert_eq!(carried(&mut own), [(Place(0), vec![1, 2]), (Place(3), vec![1, 2])]);
         own.link(Place(0), false);
-        assert_eq!(own.linked().collect::<Vec<_>>(), [Place(3)]);
+        cut(&mut own, 3);
+        own.link(Place(0), true);
+        assert_eq!(carried(&mut own), [(Place(0), vec![1, 2, 3]), (Place(3), vec![3])]);
     }
 }
