@@ -118,11 +118,16 @@ fn open_writers_are_noticed_and_small_envelopes_are_possible_there() {
 
     // A sweep measures each rate with each size.
     let sweep = [&["--sweep", "--rates", "50,100", "--sizes", "256,700"], &SHORT[..]].concat();
-    let output = load(&network, &[&sweep[..], &["--json"]].concat());
+    let page = network.dir().join("sweep.html");
+    let output = load(&network, &[&sweep[..], &["--json", "--html", page.to_str().unwrap()]].concat());
     let sweep: Value = serde_json::from_slice(&output.stdout).unwrap();
     let steps = sweep["steps"].as_array().unwrap();
     assert_eq!(steps.len(), 4);
     steps.iter().for_each(|step| consistent(&step["report"]));
+    let text = std::fs::read_to_string(page).unwrap();
+    for stated in ["4 measurements with 50 to 100 a second", "256, 700 B encoded"] {
+        assert!(text.contains(stated), "{stated}");
+    }
 }
 
 #[test]

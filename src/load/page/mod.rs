@@ -2,6 +2,7 @@
 
 mod svg;
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use hdrhistogram::Histogram;
@@ -43,7 +44,7 @@ pub fn of_runs(summary: &Summary, command: &str) -> String {
     }
     body += &faults(summary);
     body += &pictures(report);
-    body += &settings(report);
+    body += &settings(report, None);
     page("sbft load", &body)
 }
 
@@ -58,7 +59,7 @@ pub fn of_sweep(sweep: &Sweep, command: &str) -> String {
     body += &sweep_table(sweep);
     body += &distributions(sweep);
     if let Some(step) = sweep.steps.iter().max_by(|a, b| a.offered.total_cmp(&b.offered)) {
-        body += &settings(&step.report);
+        body += &settings(&step.report, Some(sweep));
     }
     page("sbft load --sweep", &body)
 }
@@ -376,7 +377,8 @@ fn distributions(sweep: &Sweep) -> String {
     out
 }
 
-fn settings(report: &Report) -> String {
+/// What was measured, and on what; of a sweep, what all its measurements have in common.
+fn settings(report: &Report, sweep: Option<&Sweep>) -> String {
     let settings = &report.settings;
     let machine = &report.machine;
     let block = &settings.block;
@@ -385,14 +387,27 @@ fn settings(report: &Report) -> String {
         (scheme, true) => format!("{scheme}, checked by every replica"),
         (scheme, false) => format!("{scheme}, not checked: the Writers policy asks for none"),
     };
-    let load = match (settings.rate, settings.in_flight) {
+    let (mut load, mut sizes) = (None, settings.envelope_bytes.to_string());
+    if let Some(sweep) = sweep {
+        let rates = sweep.steps.iter().map(|step| step.offered);
+        let (least, most) = (rates.clone().fold(f64::INFINITY, f64::min), rates.fold(0.0, f64::max));
+        load = Some(format!(
+            "open loop at fixed times, {} measurements with {} to {} a second, one after the other",
+            sweep.steps.len(),
+            number(least),
+            number(most)
+        ));
+        let bytes: BTreeSet<usize> = sweep.steps.iter().map(|step| step.size).collect();
+        sizes = bytes.iter().map(usize::to_string).collect::<Vec<_>>().join(", ");
+    }
+    let load = load.unwrap_or_else(|| match (settings.rate, settings.in_flight) {
         (Some(rate), _) => format!("open loop, {} a second at fixed times", number(rate)),
         (_, Some(count)) => format!("closed loop, {} in flight", number(count as f64)),
         (None, None) => settings.pace.clone(),
-    };
+    });
     let rows = [
         ("load", load),
-        ("envelopes", format!("{} B encoded, by {} client(s)", settings.envelope_bytes, settings.clients)),
+        ("envelopes", format!("{sizes} B encoded, by {} client(s)", settings.clients)),
         ("client signatures", checked),
         ("sent to", format!("{}, {} stream(s) to each replica", settings.to, settings.streams)),
         ("blocks read from", format!("replica {}", settings.deliver_from)),
@@ -425,7 +440,7 @@ fn settings(report: &Report) -> String {
         ),
         ("machine", format!("{} CPUs, {}", settings.cpus, settings.cpu_model)),
         (
-            "machine while measuring",
+            if sweep.is_some() { "machine at the highest rate" } else { "machine while measuring" },
             format!(
                 "{} CPUs busy, {} with other programs, {} stolen by the hypervisor; the client used {}",
                 number(machine.busy_cpus),
