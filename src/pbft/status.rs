@@ -17,8 +17,8 @@ use crate::types::{Digest, Number, Place, Time};
 /// The pause between repeated view-changes and new-views to one peer doubles this often.
 const VIEW_REPAIR_DOUBLINGS: u32 = 3;
 
-/// Who was heard of two status intervals ago was heard of lately; or ten, if those are less than a second.
-/// More is ordered in a few seconds than the dedup window may hold.
+/// Who was heard of within a second was heard of lately, but within two status intervals at least and ten at most:
+/// much is ordered in a few seconds, and the dedup window has an end.
 const LATELY: RangeInclusive<u32> = 2..=10;
 const LATELY_AT_MOST: Duration = Duration::from_secs(1);
 

@@ -152,17 +152,17 @@ impl Driver {
         }
     }
 
-    /// Gives the candidates of this replica whose turn it is to the core, and sends them to all others.
+    /// Gives the candidates of this replica whose turn it is to the core, and sends them to the others.
     pub(super) fn encoded(&mut self, now: Time, sequence: u64, encoded: Encoded) {
         for (candidate, config_sequence) in self.own.encoded(sequence, encoded) {
             let input = IntakeInput::Own { sequence: candidate.sequence, digest: candidate.digest };
             self.intake.step(now, input, &mut self.intake_outputs);
-            self.carry();
             phases::of_candidate(candidate.origin, candidate.sequence, &candidate.ids);
             let candidate = vouch_known(candidate, config_sequence);
             let input = Input::Candidate { from: self.shared.members.me, candidate, config_sequence };
             self.replica.step(now, input, &mut self.outputs);
         }
+        self.carry(); // after a step: the core knows what time it is
     }
 }
 

@@ -5,8 +5,10 @@
 //! those before it are encoded. And what is sent before a link is up, or is under way when it breaks,
 //! is lost while what follows arrives: so when a link comes up, all that is outstanding goes out again
 //! on it, oldest first, and nothing does before. (The others know a candidate that they hold already by
-//! its digest.) If anything is: what a replica that stood still holds may have been committed so long ago
-//! that nobody would know it again. It first finds out, and what is to go out waits.
+//! its digest.)
+//!
+//! What a replica that stood still holds may have been committed so long ago that nobody would know it
+//! again. It first finds out whether it is behind, and until then what is to go out waits.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
