@@ -66,26 +66,42 @@ impl Replica {
         }
     }
 
-    /// Whether this replica knows how far the others are, and is not behind: f + 1 of them were heard of lately,
-    /// and no honest one is known to have what this one would fetch at once.
+    /// Whether this replica knows how far the others are, and is not behind: no honest one is known to have what
+    /// this one would fetch at once.
     ///
     /// One that is behind may hold candidates that were committed longer ago than the dedup window reaches.
     /// Whoever it sends them to would not know them again, and they would be ordered twice.
     pub fn is_current(&self) -> bool {
+        self.hears_enough() && !self.lags()
+    }
+
+    /// Whether this replica knows how far the others are, and what it finds not committed is in none of their
+    /// blocks either but such as they remember: it is behind by less than half the dedup window. So what it cuts
+    /// now can be sent.
+    pub fn knows_what_is_new(&self) -> bool {
+        let remembered = self.config.window.max(self.config.dedup.blocks / 2);
+        self.hears_enough() && self.behind_by() <= remembered
+    }
+
+    /// f + 1 others were heard of lately.
+    fn hears_enough(&self) -> bool {
         let interval = self.config.status_interval;
         let lately = (interval * *LATELY.end()).min(LATELY_AT_MOST).max(interval * *LATELY.start());
-        let heard = self
-            .others()
-            .filter(|peer| peer.status.is_some() && self.now.since(peer.heard) <= lately)
-            .count();
-        heard >= self.quorum.weak().min(self.config.n - 1) && !self.lags()
+        let heard = |peer: &&Peer| peer.status.is_some() && self.now.since(peer.heard) <= lately;
+        self.others().filter(heard).count() >= self.quorum.weak().min(self.config.n - 1)
     }
 
     /// Some honest replica says that it has what this one would fetch at once.
     pub(super) fn lags(&self) -> bool {
+        self.is_behind(Number(self.tip.number.0.saturating_add(self.behind_by())))
+    }
+
+    /// Blocks that some honest replica says it has above this one's last.
+    fn behind_by(&self) -> u64 {
         let mut claims: Vec<Number> = self.others().map(|peer| peer.claimed).collect();
         claims.sort_unstable();
-        claims.iter().rev().nth(self.quorum.faulty()).is_some_and(|claimed| self.is_behind(*claimed))
+        let honest = claims.iter().rev().nth(self.quorum.faulty()).copied().unwrap_or_default();
+        honest.0.saturating_sub(self.tip.number.0)
     }
 
     fn others(&self) -> impl Iterator<Item = &Peer> {

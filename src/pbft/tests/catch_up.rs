@@ -92,7 +92,23 @@ fn a_replica_is_current_up_to_where_it_would_fetch_and_no_further() {
     replica.step(Time::ZERO.after(Duration::from_millis(2)), claims(1, 0), &mut outputs);
     assert!(replica.is_current(), "one alone may lie");
     replica.step(Time::ZERO.after(Duration::from_secs(9)), Input::Tick, &mut outputs);
-    assert!(!replica.is_current(), "that was long ago");
+    assert!(!replica.is_current() && !replica.knows_what_is_new(), "that was long ago");
+}
+
+/// What a replica cuts can be sent as long as the others remember what it has not heard of yet.
+#[test]
+fn a_replica_knows_what_is_new_while_it_is_behind_by_half_the_dedup_window_at_most() {
+    let (mut replica, mut outputs) = recovered(config(4, 3), Vec::new());
+    assert!(!replica.knows_what_is_new(), "it has heard of nobody");
+    let Config { window, dedup, .. } = config(4, 3);
+    let remembered = window.max(dedup.blocks / 2);
+    for (claim, knows) in [(remembered, true), (remembered + 1, false)] {
+        for from in 0..2 {
+            let status = Status { active: true, committed: Number(claim), ..Status::default() };
+            replica.step(Time::ZERO, message(from, Message::Status(status)), &mut outputs);
+        }
+        assert_eq!(replica.knows_what_is_new(), knows, "two others have {claim} blocks");
+    }
 }
 
 /// A replica that lags has nobody but itself to blame, and what waits there may be committed: with one liar its

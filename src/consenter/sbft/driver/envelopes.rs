@@ -140,9 +140,10 @@ impl Driver {
         });
     }
 
-    /// Sends own candidates on the links that they have not gone out on, if this replica is not behind.
+    /// Sends own candidates on the links that they have not gone out on, unless this replica is so far behind that
+    /// nobody would know again what is in them.
     pub(super) fn carry(&mut self) {
-        if !self.own.is_waiting() || !self.replica.is_current() {
+        if !self.own.is_waiting() || !self.replica.knows_what_is_new() {
             return;
         }
         for (peer, candidates) in self.own.carry() {
