@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use clap::Args;
 use sbft_sim::draw::mix;
-use sbft_sim::swarm::{Failure, Limit, Progress, Search};
+use sbft_sim::swarm::{Failure, Limit, MOST_STATES, Progress, Search};
 use serde_json::json;
 
 use super::progress::Line;
@@ -236,17 +236,26 @@ fn short(search: &Search, progress: &Progress) -> String {
     let seconds = left.as_secs();
     let last = progress.last_violation.as_ref();
     format!(
-        "{} schedules, {:.0}/s, {} states (+{} in the last {}), {} violations{}, {}:{:02} left",
+        "{} schedules, {:.0}/s, {} states ({} in the last {}), {} violations{}, {}:{:02} left",
         grouped(progress.tally.schedules),
         progress.rate(),
         grouped(progress.states),
-        grouped(progress.new_states),
+        if is_full(progress) {
+            "full: none counted".to_owned()
+        } else {
+            format!("+{}", grouped(progress.new_states))
+        },
         grouped(progress.window),
         progress.violations,
         last.map_or_else(String::new, |(name, check)| format!(" (last: {name}, {check})")),
         seconds / 60,
         seconds % 60
     )
+}
+
+/// There is room for no more states, so that none is found to be new.
+fn is_full(progress: &Progress) -> bool {
+    progress.states as usize >= MOST_STATES
 }
 
 /// What it came to, in a few lines.
@@ -271,10 +280,17 @@ fn summary(search: &Search, progress: &Progress) -> String {
     );
     let _ = writeln!(
         out,
-        "states: {}, {} of them new in the last {} schedules; {} schedules were mutations; {} ran twice and were the same",
+        "states: {}, {}; {} schedules were mutations; {} ran twice and were the same",
         grouped(progress.states),
-        grouped(progress.new_states),
-        grouped(progress.window),
+        if is_full(progress) {
+            "for more there is no room".to_owned()
+        } else {
+            format!(
+                "{} of them new in the last {} schedules",
+                grouped(progress.new_states),
+                grouped(progress.window)
+            )
+        },
         grouped(tally.mutated),
         grouped(tally.twice)
     );
