@@ -108,7 +108,7 @@ pub(super) struct Args {
     /// kill -9 a replica that is not primary
     #[arg(long, value_name = "TIME", value_parser = duration)]
     kill_backup_at: Option<Duration>,
-    /// Start what was killed again
+    /// Start what was killed again; it stops when this program ends
     #[arg(long, value_name = "TIME", value_parser = duration)]
     restart_at: Option<Duration>,
     /// Stop the primary's process (SIGSTOP)
